@@ -1,0 +1,43 @@
+# Two commands matter to a newcomer: `make demo` and `make test`. Both prepare what they need; a second run installs nothing.
+SHELL := /bin/bash
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-unit check bench bench-proxy bench-dns clean setup setup-python
+
+setup: ; @scripts/setup system python
+setup-python: ; @scripts/setup python
+
+demo: setup
+	@$(BIN)/python examples/demo.py
+
+test: setup
+	@$(BIN)/pytest tests
+
+test-unit: setup-python
+	@$(BIN)/pytest tests/unit tests/golden
+
+check: setup-python
+	@$(BIN)/ruff check src tests benchmarks examples
+	@$(BIN)/ruff format --check src tests benchmarks examples
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench-dns: setup
+	@scripts/setup bench
+	@$(BIN)/python benchmarks/bench_dns.py
+
+# The default proxy mode only; `make bench-proxy` measures all of them, which takes a quarter of an hour.
+bench: setup
+	@scripts/setup bench
+	@$(BIN)/python benchmarks/bench_cluster.py
+	@$(BIN)/python benchmarks/bench_api.py
+	@$(BIN)/python benchmarks/bench_proxy.py --mode nftables --sizes 1000x10,5000x10,10000x10,5000x50
+	@$(BIN)/python benchmarks/bench_dns.py
+
+bench-proxy: setup
+	@$(BIN)/python benchmarks/bench_proxy.py && $(BIN)/python benchmarks/bench_proxy_path.py
+
+clean:
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Narrow, frozen types of the kinds that components read, and pure questions about them."""

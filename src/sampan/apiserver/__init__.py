@@ -1,0 +1,1 @@
+"""The API server: HTTP in, objects in the store, watches out."""

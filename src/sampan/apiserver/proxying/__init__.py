@@ -1,0 +1,1 @@
+"""Requests that are really for somebody else: node agents (logs, exec, port-forward), pods, Services and nodes."""

@@ -1,0 +1,146 @@
+"""One served resource, bound to its rules and to its place in the store: keys, encoded and decoded forms.
+
+Objects are encoded exactly once, when they are written, with the slot that the store stamps (`sampan.store.stamp`)
+first in metadata so that nothing in the object can be mistaken for it. Everything later sends those bytes.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from sampan.apiserver.strategy import Services, Strategy
+from sampan.machinery.errors import AlreadyExists, Conflict, Invalid, NotFound
+from sampan.machinery.objects import Object
+from sampan.store.interface import Entry, Store
+
+if TYPE_CHECKING:
+    from sampan.apiserver.resources import ResourceInfo
+    from sampan.machinery.errors import FieldError
+    from sampan.machinery.schema import Node
+
+_encoder = msgspec.json.Encoder()
+_decode = msgspec.json.Decoder(Object).decode
+
+
+class _LabelsOnly(msgspec.Struct, gc=False):
+    labels: dict[str, str] | None = None
+
+
+class _LabelledObject(msgspec.Struct, gc=False):
+    metadata: _LabelsOnly
+
+
+_decode_labels = msgspec.json.Decoder(_LabelledObject).decode
+_NO_LABELS: Mapping[str, str] = {}
+_CACHE_LIMIT = 100_000
+
+
+class Served:
+    """A row of the resource table at work."""
+
+    def __init__(self, info: "ResourceInfo", store: Store, services: Services) -> None:
+        self.info = info
+        self.store = store
+        self.prefix = info.storage
+        self.strategy: Strategy = (info.strategy or Strategy)(info, services)
+        self.api_version = f"{info.group}/{info.version}" if info.group else info.version
+        self.home: Served = self
+        """The version that is stored, whose rules hold for all versions."""
+        self._services = services
+        self._node: Node | None = None
+        self._labels: dict[str, tuple[int, Mapping[str, str]]] = {}
+        self._fields: dict[str, tuple[int, Mapping[str, str]]] = {}
+
+    @property
+    def node(self) -> "Node":
+        """The schema of this kind, compiled at first use."""
+        if self._node is None:
+            info = self.info
+            self._node = self._services.schemas.definition((info.group, info.version, info.kind))
+        return self._node
+
+    # --- keys
+
+    def key(self, namespace: str, name: str) -> str:
+        return f"{self.prefix}{namespace}/{name}" if self.info.namespaced else self.prefix + name
+
+    def scope(self, namespace: str) -> str:
+        """The prefix of all keys in a namespace, or of all keys."""
+        return f"{self.prefix}{namespace}/" if namespace and self.info.namespaced else self.prefix
+
+    def split(self, key: str) -> tuple[str, str]:
+        """A key's namespace and name."""
+        namespace, _, name = key[len(self.prefix) :].rpartition("/")
+        return namespace, name
+
+    # --- forms
+
+    def encode(self, obj: Object) -> bytes:
+        """The stored form, with an empty resourceVersion for the store to fill in."""
+        ordered = {"kind": obj["kind"], "apiVersion": obj["apiVersion"], "metadata": None, **obj}
+        metadata = {"resourceVersion": "", **obj["metadata"]}
+        metadata["resourceVersion"] = ""
+        ordered["metadata"] = metadata
+        return _encoder.encode(ordered)
+
+    def decode(self, entry: Entry) -> Object:
+        """A private copy of an entry in the stored form."""
+        return self.decode_value(entry.value)
+
+    def decode_value(self, value: bytes) -> Object:
+        obj: Object = _decode(value)
+        return obj
+
+    def accept(self, obj: Object) -> Object:
+        """A client's object in the stored form."""
+        conversion = self.info.conversion
+        return conversion.to_storage(obj) if conversion else obj
+
+    def present(self, value: bytes) -> bytes:
+        """Stored bytes in the served form: the same bytes, unless this is an old version."""
+        conversion = self.info.conversion
+        return _encoder.encode(conversion.from_storage(_decode(value))) if conversion else value
+
+    # --- what selectors ask
+
+    def labels(self, entry: Entry) -> Mapping[str, str]:
+        known = self._labels.get(entry.key)
+        if known is not None and known[0] == entry.revision:
+            return known[1]
+        labels = _decode_labels(entry.value).metadata.labels or _NO_LABELS
+        _remember(self._labels, entry, labels)
+        return labels
+
+    def fields(self, entry: Entry) -> Mapping[str, str]:
+        """The values of all field selectors that this resource supports."""
+        known = self._fields.get(entry.key)
+        if known is not None and known[0] == entry.revision:
+            return known[1]
+        namespace, name = self.split(entry.key)
+        obj = self.decode(entry)
+        fields = {path: get(obj) for path, get in self.strategy.field_labels.items()}
+        fields |= {"metadata.name": name, "metadata.namespace": namespace}
+        _remember(self._fields, entry, fields)
+        return fields
+
+    # --- errors about this resource
+
+    def not_found(self, name: str) -> NotFound:
+        return NotFound.of(self.info.group, self.info.plural, name)
+
+    def already_exists(self, name: str) -> AlreadyExists:
+        return AlreadyExists.of(self.info.group, self.info.plural, name)
+
+    def conflict(self, name: str, why: str = "") -> Conflict:
+        return Conflict.of(self.info.group, self.info.plural, name, why)
+
+    def invalid(self, name: str, errors: "list[FieldError]") -> Invalid:
+        return Invalid.of(self.info.group, self.info.kind, name, errors)
+
+
+def _remember(cache: dict[str, tuple[int, Mapping[str, str]]], entry: Entry, values: Mapping[str, str]) -> None:
+    """Keep one answer per key; forget everything rather than grow with keys that are long gone."""
+    if len(cache) > _CACHE_LIMIT and entry.key not in cache:
+        cache.clear()
+    cache[entry.key] = (entry.revision, values)

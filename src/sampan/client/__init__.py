@@ -1,0 +1,1 @@
+"""A small asynchronous Kubernetes client: REST, informers, work queue, events, leader election."""

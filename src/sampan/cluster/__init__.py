@@ -1,0 +1,1 @@
+"""The box: a whole cluster inside namespaces of its own."""

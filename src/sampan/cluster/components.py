@@ -1,0 +1,177 @@
+"""The components of a cluster as data: what runs, where, after what, told what.
+
+`table` is the whole list. `init.py` runs it and knows nothing of what is in it. Every component is an
+`async run(options, ready)` in a module of its own; options are made in the component's process.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sampan.client.config import Config
+from sampan.cluster import view
+from sampan.cluster.config import ClusterConfig
+from sampan.cluster.paths import ClusterPaths
+
+API_PORT = 6443
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What options are made from. `api_sockets` are the API server's, which outlive its process."""
+
+    config: ClusterConfig
+    paths: ClusterPaths
+    api_sockets: tuple[socket.socket, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Component:
+    """One process. `run` is `module:function`; `node` puts it into that node's network; `once`: it may end well."""
+
+    name: str
+    run: str
+    options: Callable[[Context], Any]
+    node: str = ""
+    after: tuple[str, ...] = ()
+    announce: str = ""
+    once: bool = False
+
+    @property
+    def module(self) -> str:
+        return self.run.partition(":")[0]
+
+
+def table(config: ClusterConfig) -> tuple[Component, ...]:
+    """Every component of a cluster, in the order they are started as far as `after` allows."""
+    return (
+        Component(
+            name="apiserver", run="sampan.apiserver.main:run", options=_api_server, announce="API server answers"
+        ),
+        Component(name="controllers", run="sampan.cluster.deciders:run", options=_deciders, after=("apiserver",)),
+        *(component for index in range(len(config.node_list)) for component in _node(config, index)),
+        Component(
+            name="bootstrap",
+            run="sampan.cluster.bootstrap:run",
+            options=_bootstrap,
+            node=config.node_list[0].name,
+            after=("apiserver",),
+            once=True,
+        ),
+    )
+
+
+def _node(config: ClusterConfig, index: int) -> tuple[Component, Component]:
+    name = config.node_list[index].name
+
+    def agent(context: Context) -> Any:
+        return _agent(context, index)
+
+    def proxy(context: Context) -> Any:
+        return _proxy(context, index)
+
+    return (
+        Component(name=f"{name}-agent", run="sampan.node.main:run", options=agent, node=name, after=("apiserver",)),
+        Component(name=f"{name}-proxy", run="sampan.proxy.main:run", options=proxy, node=name, after=("apiserver",)),
+    )
+
+
+def client_config(context: Context, identity: str) -> Config:
+    """How a component inside the box reaches the API server, as whom (the name of a certificate in `pki/`)."""
+    pki = context.paths.pki
+    return Config(
+        server=f"https://{context.config.gateway}:{API_PORT}",
+        ca_file=str(pki / "ca.crt"),
+        cert_file=str(pki / f"{identity}.crt"),
+        key_file=str(pki / f"{identity}.key"),
+    )
+
+
+def _api_server(context: Context) -> Any:
+    from sampan.apiserver.main import APIServerOptions
+
+    config, paths = context.config, context.paths
+    return APIServerOptions(
+        sockets=context.api_sockets,
+        store=f"sqlite:{paths.store}" if config.store == "sqlite" else "memory:",
+        pki=paths.pki,
+        service_cidr=config.network.services,
+        node_port_range=config.node_port_range,
+        kubernetes_version=config.kubernetes_version,
+        advertise_address=config.gateway,
+        advertise_port=API_PORT,
+        service_account_issuer=f"https://kubernetes.default.svc.{config.network.domain}",
+        cluster_domain=config.network.domain,
+    )
+
+
+def _deciders(context: Context) -> Any:
+    from sampan.cluster.deciders import DecidersOptions
+    from sampan.controllers.manager import ControllersOptions
+    from sampan.scheduler.main import SchedulerOptions
+
+    controllers = ControllersOptions(
+        config=client_config(context, "controller-manager"),
+        cluster_cidr=context.config.network.pods,
+        ca_file=context.paths.pki / "ca.crt",
+        health_port=10257,
+    )
+    return DecidersOptions(controllers, SchedulerOptions(config=client_config(context, "scheduler"), health_port=10259))
+
+
+def _agent(context: Context, index: int) -> Any:
+    from sampan.node.options import AgentOptions
+
+    config, paths = context.config, context.paths
+    node = config.node_list[index]
+    return AgentOptions(
+        node_name=node.name,
+        node_ip=config.node_ip(index),
+        pod_cidr=config.pod_cidr(index),
+        config=client_config(context, f"node-{node.name}-client"),
+        root=paths.node(node.name),
+        run=view.RUN / "nodes" / node.name,
+        images=paths.images,
+        direct_networks=(config.network.pods, config.network.nodes),
+        cluster_dns=(config.dns_ip,),
+        cluster_domain=config.network.domain,
+        resolv_conf=view.UPSTREAM_RESOLV,
+        serving_cert=paths.pki / f"node-{node.name}-server.crt",
+        serving_key=paths.pki / f"node-{node.name}-server.key",
+        client_ca=paths.pki / "ca.crt",
+        labels=node.labels,
+        taints=tuple({"key": taint.key, "value": taint.value, "effect": taint.effect} for taint in node.taints),
+        kubernetes_version=config.kubernetes_version,
+        cgroup_parent=f"/{node.name}",
+        hidden=(paths.root,),
+        registry_network=view.HOST_NETWORK,
+    )
+
+
+def _proxy(context: Context, index: int) -> Any:
+    from sampan.proxy.options import ModeFile, ProxyOptions
+
+    config = context.config
+    name = config.node_list[index].name
+    return ProxyOptions(
+        node_name=name,
+        node_ips=(config.node_ip(index),),
+        config=client_config(context, "proxy"),
+        mode=config.proxy_mode,
+        mode_file=ModeFile(context.paths.proxy_mode, answer=context.paths.proxy_mode_answers / name),
+        cluster_cidr=config.network.pods,
+    )
+
+
+def _bootstrap(context: Context) -> Any:
+    from sampan.cluster.bootstrap import BootstrapOptions
+
+    return BootstrapOptions(config=client_config(context, "admin"), cluster=context.config)
+
+
+def log_file(logs: Path, component: str) -> Path:
+    return logs / f"{component}.log"

@@ -1,0 +1,197 @@
+"""What a cluster is to be, as data: from defaults, a YAML file and flags, checked before anything is touched.
+
+A file holds the same fields in camelCase:
+
+    name: dev
+    nodes: 3              # or a list: [{name: edge, labels: {zone: a}, taints: [{key: edge, effect: NoSchedule}]}]
+    apiPort: 6443
+    network: {nodes: 10.2.2.0/24, pods: 10.244.0.0/16, services: 10.96.0.0/12, domain: cluster.local}
+
+`components.py` turns a ClusterConfig into the processes that make it real.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from sampan.cluster.paths import DEFAULT_NAME
+from sampan.machinery import names
+
+MAX_NODES = 200
+FIRST_NODE_HOST = 10
+
+IPv4Network = ipaddress.IPv4Network
+
+
+class ConfigError(ValueError):
+    """The configuration cannot work; each line of the message names a field and says why."""
+
+
+class _Data(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    pass
+
+
+class Taint(_Data, frozen=True):
+    key: str
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+    value: str = ""
+
+
+class NodeConfig(_Data, frozen=True):
+    """One node. Without a name it is node-1, node-2…"""
+
+    name: str = ""
+    labels: dict[str, str] = {}
+    taints: list[Taint] = []
+
+
+class Network(_Data, frozen=True):
+    """The address ranges, all IPv4. Nodes get .10, .11… of theirs; each has a /24 of the pods'."""
+
+    nodes: str = "10.2.2.0/24"
+    pods: str = "10.244.0.0/16"
+    services: str = "10.96.0.0/12"
+    domain: str = "cluster.local"
+    node_ports: str = "30000-32767"
+
+
+class ClusterConfig(_Data, frozen=True):
+    """A whole cluster. `api_port` 0 means the first free one from 6443."""
+
+    name: str = DEFAULT_NAME
+    nodes: int | list[NodeConfig] = 3
+    api_port: int = 0
+    kubernetes_version: str = "1.36"
+    store: Literal["sqlite", "memory"] = "sqlite"
+    proxy_mode: Literal["nftables", "iptables", "ipvs", "userspace"] = "nftables"
+    network: Network = Network()
+
+    @property
+    def node_list(self) -> list[NodeConfig]:
+        """Every node with its name filled in."""
+        given = [NodeConfig()] * self.nodes if isinstance(self.nodes, int) else self.nodes
+        return [
+            node if node.name else msgspec.structs.replace(node, name=f"node-{number}")
+            for number, node in enumerate(given, 1)
+        ]
+
+    @property
+    def gateway(self) -> str:
+        """The box's own address on the nodes' LAN, where the API server listens."""
+        return str(IPv4Network(self.network.nodes)[1])
+
+    def node_ip(self, index: int) -> str:
+        return str(IPv4Network(self.network.nodes)[FIRST_NODE_HOST + index])
+
+    def pod_cidr(self, index: int) -> str:
+        """The index-th /24 of the pods' range."""
+        base = int(IPv4Network(self.network.pods).network_address) + (index << 8)
+        return f"{ipaddress.IPv4Address(base)}/24"
+
+    @property
+    def lan_prefix(self) -> int:
+        return IPv4Network(self.network.nodes).prefixlen
+
+    @property
+    def dns_ip(self) -> str:
+        return str(IPv4Network(self.network.services)[10])
+
+    @property
+    def kubernetes_ip(self) -> str:
+        """The ClusterIP of the Service `kubernetes`."""
+        return str(IPv4Network(self.network.services)[1])
+
+    @property
+    def node_port_range(self) -> tuple[int, int]:
+        low, _, high = self.network.node_ports.partition("-")
+        return int(low), int(high)
+
+
+def read_file(path: Path) -> dict[str, Any]:
+    """The fields given in a YAML file. Raises ConfigError, OSError."""
+    import yaml
+
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {error}") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}: expected fields such as 'nodes: 3' at the top")
+    return document
+
+
+def build(fields: dict[str, Any], *, source: str = "configuration") -> ClusterConfig:
+    """A checked ClusterConfig from plain data. Raises ConfigError that tells everything that is wrong."""
+    try:
+        config = msgspec.convert(fields, ClusterConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {error}") from error
+    problems = list(_problems(config))
+    if problems:
+        raise ConfigError("\n".join(f"{source}: {problem}" for problem in problems))
+    return config
+
+
+def _problems(config: ClusterConfig) -> Iterator[str]:
+    yield from (f"name: {config.name!r}: {problem}" for problem in names.dns1123_label(config.name))
+    if len(config.name) > 40:
+        yield f"name: {config.name!r} is longer than 40 characters"
+    if not 0 <= config.api_port <= 65535:
+        yield f"apiPort: {config.api_port} is not a port"
+    yield from _node_problems(config)
+    ranges = list(_ranges(config.network))
+    yield from (problem for _, _, problem in ranges if problem)
+    if not any(problem for _, _, problem in ranges):
+        yield from _fit_problems(config)
+
+
+def _node_problems(config: ClusterConfig) -> Iterator[str]:
+    count = config.nodes if isinstance(config.nodes, int) else len(config.nodes)
+    if not 1 <= count <= MAX_NODES:
+        yield f"nodes: {count}: must be from 1 to {MAX_NODES}"
+        return
+    seen: set[str] = set()
+    for index, node in enumerate(config.node_list):
+        yield from (f"nodes[{index}].name: {node.name!r}: {problem}" for problem in names.dns1123_subdomain(node.name))
+        if node.name in seen:
+            yield f"nodes[{index}].name: {node.name!r} is used twice"
+        seen.add(node.name)
+        for key, value in node.labels.items():
+            yield from (f"nodes[{index}].labels: {key!r}: {problem}" for problem in names.qualified_name(key))
+            yield from (f"nodes[{index}].labels[{key}]: {problem}" for problem in names.label_value(value))
+
+
+def _ranges(network: Network) -> Iterator[tuple[str, IPv4Network | None, str]]:
+    for field in ("nodes", "pods", "services"):
+        text = getattr(network, field)
+        try:
+            yield f"network.{field}", IPv4Network(text), ""
+        except ValueError as error:
+            yield f"network.{field}", None, f"network.{field}: {error}"
+    low, _, high = network.node_ports.partition("-")
+    if not (low.isdigit() and high.isdigit() and 0 < int(low) <= int(high) <= 65535):
+        problem = f"network.nodePorts: {network.node_ports!r}: expected FIRST-LAST, as in 30000-32767"
+        yield "network.nodePorts", None, problem
+
+
+def _fit_problems(config: ClusterConfig) -> Iterator[str]:
+    count = len(config.node_list)
+    given = [(field, network) for field, network, _ in _ranges(config.network) if network is not None]
+    for index, (field, network) in enumerate(given):
+        for other_field, other in given[:index]:
+            if network.overlaps(other):
+                yield f"{field}: {network} overlaps {other_field} {other}"
+    by_field = dict(given)
+    if by_field["network.nodes"].num_addresses < FIRST_NODE_HOST + count + 1:
+        yield f"network.nodes: {config.network.nodes} has no room for {count} nodes"
+    if by_field["network.pods"].num_addresses < count << 8:
+        yield f"network.pods: {config.network.pods} has no /24 for each of {count} nodes"
+    if by_field["network.services"].num_addresses < 32:
+        yield f"network.services: {config.network.services}: must hold at least 32 addresses"

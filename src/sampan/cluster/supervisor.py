@@ -1,0 +1,215 @@
+"""The host's side of a cluster: starts the box, knows how its components are, publishes Services, ends it.
+
+One process in the background for each cluster (`launch.py` makes it). It holds everything that lives outside the box
+and must go when the box goes: the lock, the control socket, published ports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import itertools
+import logging
+import os
+import socket
+import time
+from collections.abc import Sequence
+
+from sampan.client.config import Config
+from sampan.client.rest import Client
+from sampan.cluster import box, control
+from sampan.cluster.components import Component, Context
+from sampan.cluster.control import Answer, ClusterStatus, ComponentStatus, ControlError, Request
+from sampan.cluster.messages import (
+    Boxed,
+    Exited,
+    Failed,
+    Message,
+    Note,
+    Ready,
+    SocketMade,
+    SocketWanted,
+    Started,
+)
+from sampan.cluster.progress import Down, Reporter, Step, Up
+from sampan.cluster.publish import Publisher
+from sampan.cluster.rehearsal import rehearse
+from sampan.kernel import processes
+
+HOPELESS = 5
+"""A component that ends this often without ever having been ready will not start at all."""
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Runs until the box ends, by itself or because it is told to."""
+
+    def __init__(self, components: Sequence[Component], context: Context, reporter: Reporter) -> None:
+        self._components = {component.name: component for component in components}
+        self._context = context
+        self._reporter = reporter
+        self._states = {name: ComponentStatus(name=name) for name in self._components}
+        self._waiting_sockets: dict[int, asyncio.Future[socket.socket]] = {}
+        self._numbers = itertools.count(1)
+        self._box_pid, self._channel = box.open_box(components, context)
+        self._closing: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        self._channel.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._channel, self._hear)
+        client = Client(_admin(self._context))
+        self._publisher = Publisher(client, self._make_socket, self._context.paths.published)
+        server = await control.serve(self._context.paths.control, self._answer)
+        await self._publisher.restore()
+        try:
+            await processes.gone(self._box_pid)
+        finally:
+            self._reporter.tell(Down("the box ended"))
+            self._publisher.close()
+            await self._close_box()
+            server.close()
+            await client.close()
+
+    async def _close_box(self) -> None:
+        """Ends the box; whoever asks first, all wait for the same end. Raises OSError."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(asyncio.to_thread(box.close, self._box_pid, self._context))
+        await asyncio.shield(self._closing)
+
+    def _hear(self) -> None:
+        try:
+            while True:
+                message, descriptor = self._channel.receive()
+                self._note(message, descriptor)
+        except BlockingIOError:
+            return
+        except (EOFError, ConnectionError):
+            asyncio.get_running_loop().remove_reader(self._channel)
+
+    def _note(self, message: Message, descriptor: int | None) -> None:
+        match message:
+            case Boxed():
+                self._reporter.tell(Step("namespaces and network made"))
+            case Started(component, pid):
+                self._change(component, state="starting", pid=pid)
+            case Ready(component):
+                self._ready(component)
+            case Note(component, text):
+                self._reporter.tell(Step(text, component))
+            case Exited():
+                self._exited(message)
+            case Failed(error):
+                self._reporter.tell(Down(error))
+            case SocketMade():
+                self._socket_made(message, descriptor)
+
+    def _change(self, component: str, *, state: str, pid: int, restarts: int = 0) -> None:
+        before = self._states[component]
+        self._states[component] = ComponentStatus(
+            name=component, state=state, pid=pid, restarts=before.restarts + restarts, since=time.time()
+        )
+
+    def _ready(self, component: str) -> None:
+        state = "done" if self._components[component].once else "ready"
+        self._change(component, state=state, pid=self._states[component].pid)
+        if announcement := self._components[component].announce:
+            self._reporter.tell(Step(announcement, component))
+        if all(state.state in ("ready", "done") for state in self._states.values()):
+            self._reporter.tell(Up())
+
+    def _exited(self, message: Exited) -> None:
+        if message.retry is None:
+            self._change(message.component, state="done", pid=0)
+            return
+        log.warning("%s ended with status %d", message.component, message.status)
+        self._change(message.component, state="restarting", pid=0, restarts=1)
+        restarts = self._states[message.component].restarts
+        self._reporter.tell(Step(f"{message.component} ended with status {message.status}", message.component))
+        if restarts >= HOPELESS:
+            self._reporter.tell(Down(f"{message.component} does not start", message.component))
+
+    async def _make_socket(self) -> socket.socket:
+        """A TCP socket in the first node's network. Raises OSError."""
+        number = next(self._numbers)
+        future: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+        self._waiting_sockets[number] = future
+        try:
+            self._channel.send(SocketWanted(number, self._context.config.node_list[0].name))
+            return await future
+        finally:
+            del self._waiting_sockets[number]
+
+    def _socket_made(self, made: SocketMade, descriptor: int | None) -> None:
+        future = self._waiting_sockets.get(made.number)
+        if future is None or future.done():
+            if descriptor is not None:
+                os.close(descriptor)
+        elif descriptor is None:
+            future.set_exception(OSError(made.error))
+        else:
+            future.set_result(socket.socket(fileno=descriptor))
+
+    async def _answer(self, request: Request) -> Answer:
+        match request:
+            case control.Status():
+                return ClusterStatus(
+                    box_pid=self._box_pid,
+                    components=list(self._states.values()),
+                    published=self._publisher.publications,
+                )
+            case control.Publish():
+                return control.Published(publication=await self._publisher.add(request))
+            case control.Unpublish(host_port=port):
+                await self._publisher.remove(port)
+                return control.Done()
+            case control.Stop():
+                return await self._stop()
+        raise ControlError(f"unknown request {request}")
+
+    async def _stop(self) -> Answer:
+        try:
+            await self._close_box()
+        except OSError as error:
+            return control.Refused(error=f"not everything is gone: {error}")
+        return control.Done()
+
+
+def _admin(context: Context) -> Config:
+    """The administrator's way to the API server, from the host."""
+    host, port = context.api_sockets[0].getsockname()[:2]
+    pki = context.paths.pki
+    return Config(
+        server=f"https://{host}:{port}",
+        ca_file=str(pki / "ca.crt"),
+        cert_file=str(pki / "admin.crt"),
+        key_file=str(pki / "admin.key"),
+    )
+
+
+def supervise(components: Sequence[Component], context: Context, reporter: Reporter) -> None:
+    """The supervisor's whole life, in the process that `launch.py` has made for it."""
+    import uvloop
+
+    preload(components)
+    _make_certificates(context)
+    rehearse(context.paths.pki)
+    gc.collect()
+    gc.freeze()
+    supervisor = Supervisor(components, context, reporter)
+    with asyncio.Runner(loop_factory=uvloop.Loop) as runner:
+        runner.run(supervisor.run())
+
+
+def preload(components: Sequence[Component]) -> None:
+    """Imports what the components run, to be shared by all of them."""
+    for module in dict.fromkeys(component.module for component in components):
+        importlib.import_module(module)
+
+
+def _make_certificates(context: Context) -> None:
+    from sampan.cluster import pki
+
+    if not (context.paths.pki / "ca.crt").exists():
+        pki.create(context.paths.pki, context.config)

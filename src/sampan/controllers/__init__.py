@@ -1,0 +1,1 @@
+"""One controller per file; manager.py runs them."""

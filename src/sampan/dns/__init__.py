@@ -1,0 +1,1 @@
+"""Cluster DNS: records compiled from the watch, answered from a table."""

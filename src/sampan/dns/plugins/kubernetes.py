@@ -1,0 +1,127 @@
+"""`kubernetes [ZONE…]`: the names of the cluster, from `records`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sampan.dns import wire
+from sampan.dns.corefile import Directive
+from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, in_zones
+from sampan.dns.records import Zone, ZoneOptions
+from sampan.dns.wire import Query, Reply, encode_name
+from sampan.machinery.selectors import SelectorError, parse_labels
+
+_REVERSE = ("in-addr.arpa", "ip6.arpa")
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesOptions:
+    domains: tuple[str, ...] = ()
+    """The zones of clusters; if empty, the cluster's own."""
+    reverse: tuple[str, ...] = ()
+    """The reverse zones answered for."""
+    fallthrough: tuple[str, ...] = ()
+    """Where the next plugin may know what the cluster does not."""
+    kubeconfig: tuple[str, str] = ("", "")
+    """The file and context that lead to the API server, if not the pod's own account."""
+    zone: ZoneOptions = field(default_factory=ZoneOptions)
+
+
+class Kubernetes(Plugin):
+    def __init__(self, options: KubernetesOptions, around: Surroundings) -> None:
+        domains = options.domains or (around.domain,)
+        self._zones = [Zone(around.cluster, domain, options.zone) for domain in domains]
+        self._served = (*domains, *options.reverse)
+        self._options = options
+        self._resolve = around.resolve
+
+    async def serve(self, request: Request, next: Next) -> Reply:
+        query = request.query
+        if not in_zones(query.name, self._served):
+            return await next(request)
+        reply = self._answer(query)
+        if (reply is None or reply.rcode == wire.NXDOMAIN) and in_zones(query.name, self._options.fallthrough):
+            return await next(request)
+        if reply is not None and reply.chase:
+            return await self._follow(request, reply)
+        request.lasting = True
+        return reply if reply is not None else self._zones[0].denial(self._reverse_zone(query.name))
+
+    async def _follow(self, request: Request, ours: Reply) -> Reply:
+        """Our own records and, behind them, those that the whole server finds for the name they lead to."""
+        query = request.query
+        question = encode_name(ours.chase) + query.question[-4:]
+        behind = await self._resolve(request.about(replace(query, name=ours.chase, question=question)))
+        return replace(behind, answers=(*ours.answers, *behind.answers), authoritative=True, authentic=False)
+
+    def _answer(self, query: Query) -> Reply | None:
+        """What the first zone that knows the name says."""
+        for zone in self._zones:
+            if (reply := zone.answer(query.name, query.type)) is not None:
+                return reply
+        return None
+
+    def _reverse_zone(self, name: str) -> str:
+        return max((zone for zone in self._options.reverse if in_zones(name, (zone,))), key=len)
+
+
+def parse(directive: Directive, zones: tuple[str, ...]) -> KubernetesOptions:
+    named = directive.zones() or tuple(zone for zone in zones if zone)
+    options = KubernetesOptions(
+        tuple(zone for zone in named if not zone.endswith(_REVERSE)),
+        tuple(zone for zone in named if zone.endswith(_REVERSE)),
+    )
+    for option in directive.options:
+        if option.name == "fallthrough":
+            options = replace(options, fallthrough=option.zones() or ("",))
+        elif option.name == "kubeconfig":
+            file, context = (*option.expect(1, 2), "")[:2]
+            options = replace(options, kubeconfig=(file, context))
+        elif option.name in _READERS:
+            options = replace(options, zone=replace(options.zone, **_READERS[option.name](option)))
+        else:
+            raise option.unknown()
+    return options
+
+
+def _pods(option: Directive) -> dict[str, Any]:
+    (mode,) = option.expect(1)
+    if mode not in ("disabled", "insecure", "verified"):
+        raise option.error(f"unknown mode {mode!r} of pods; there are disabled, insecure, verified")
+    return {"pods": mode}
+
+
+def _labels(option: Directive) -> dict[str, Any]:
+    try:
+        return {"labels": parse_labels(" ".join(option.expect(1, 999)))}
+    except SelectorError as error:
+        raise option.error(str(error)) from error
+
+
+def _ttl(option: Directive) -> dict[str, Any]:
+    option.expect(1)
+    return {"ttl": option.number(0, 0, 3600)}
+
+
+def _ignore(option: Directive) -> dict[str, Any]:
+    if option.expect(1) != ("empty_service",):
+        raise option.error(f"unknown thing to ignore: {option.arguments[0]!r}")
+    return {"ignore_empty": True}
+
+
+_READERS: dict[str, Callable[[Directive], dict[str, Any]]] = {
+    "pods": _pods,
+    "ttl": _ttl,
+    "labels": _labels,
+    "namespaces": lambda option: {"namespaces": option.expect(1, 999)},
+    "noendpoints": lambda option: {"endpoints": not option.flag()},
+    "endpoint_pod_names": lambda option: {"endpoint_pod_names": option.flag()},
+    "ignore": _ignore,
+}
+
+
+def make(options: KubernetesOptions, around: Surroundings) -> Plugin:
+    return Kubernetes(options, around)
+
+
+KIND = Kind("kubernetes", parse, make)

@@ -1,0 +1,24 @@
+"""`loadbalance`: several addresses of one name take turns to be first. The `responder` turns them."""
+
+from sampan.dns.corefile import Directive
+from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, no_options
+from sampan.dns.wire import Reply
+
+
+class LoadBalance(Plugin):
+    async def serve(self, request: Request, next: Next) -> Reply:
+        request.turning = True
+        return await next(request)
+
+
+def parse(directive: Directive, zones: tuple[str, ...]) -> None:
+    no_options(directive)
+    if directive.expect(0, 1) not in ((), ("round_robin",)):
+        raise directive.error(f"unknown policy {directive.arguments[0]!r}")
+
+
+def make(options: None, around: Surroundings) -> Plugin:
+    return LoadBalance()
+
+
+KIND = Kind("loadbalance", parse, make)

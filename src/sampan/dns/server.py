@@ -1,0 +1,189 @@
+"""The sockets of cluster DNS: UDP, drained in batches each time it becomes readable, and TCP with pipelining.
+
+Packets go to the `Responder`; an answer that takes time is sent by a task when it is there, and later packets do not
+wait for it.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sampan.dns.responder import Later, Responder
+
+log = logging.getLogger(__name__)
+
+BATCH = 128
+"""Packets handled before the loop may turn to something else: about two milliseconds."""
+MAX_PACKET = 4096
+MAX_PENDING = 4000
+IDLE_SECONDS = 10.0
+MAX_PIPELINED = 64
+MAX_CONNECTIONS = 1024
+RECEIVE_BUFFER = 4 << 20
+_ATTEMPTS = 20
+
+
+class DNSServer:
+    """Listens on one address over UDP and TCP until closed."""
+
+    def __init__(self, responder: Responder) -> None:
+        self.responder = responder
+        """May be replaced at any time."""
+        self._udp: socket.socket | None = None
+        self._tcp: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[bytes]] = set()
+        self._connections: set[asyncio.Task[Any]] = set()
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; with port 0 on any that is free for both protocols. Returns the port. Raises OSError."""
+        udp, tcp = _bind(host, port)
+        self._udp = udp
+        self._tcp = await asyncio.start_server(self._serve_connection, sock=tcp)
+        asyncio.get_running_loop().add_reader(udp.fileno(), self._drain, udp)
+        found: int = udp.getsockname()[1]
+        return found
+
+    async def close(self) -> None:
+        """Stop listening and let go of everything that is under way."""
+        if self._udp is not None:
+            asyncio.get_running_loop().remove_reader(self._udp.fileno())
+            self._udp.close()
+        if self._tcp is not None:
+            self._tcp.close()
+        for task in (*self._tasks, *self._connections):
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._connections, return_exceptions=True)
+
+    def _drain(self, udp: socket.socket) -> None:
+        """Answer what has arrived. This is the hot path: local names, no calls that are not needed."""
+        responder = self.responder
+        receive, send, answer_udp = udp.recvfrom, udp.sendto, responder.answer_udp
+        start = time.perf_counter()
+        handled = 0
+        try:
+            for handled in range(BATCH):  # noqa: B007
+                packet, client = receive(MAX_PACKET)
+                answer = answer_udp(packet, client)
+                if isinstance(answer, bytes):
+                    send(answer, client)
+                elif answer is not None:
+                    self._later(udp, answer, client)
+            else:
+                handled = BATCH
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            log.debug("udp: %s", error)
+        responder.observe(time.perf_counter() - start, handled)
+
+    def _later(self, udp: socket.socket, answer: Later, client: Any) -> None:
+        if len(self._tasks) >= MAX_PENDING:
+            answer.close()
+            return
+
+        def done(task: asyncio.Task[bytes]) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled() and task.exception() is None:
+                _send(udp, task.result(), client)
+
+        task = asyncio.get_running_loop().create_task(answer)
+        self._tasks.add(task)
+        task.add_done_callback(done)
+
+    async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._connections) >= MAX_CONNECTIONS:
+            writer.close()
+            return
+        self._connections.add(task)
+        try:
+            await _Connection(lambda: self.responder, reader, writer).run()
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+
+class _Connection:
+    """One TCP client: queries are read on while earlier ones are being answered, in any order (RFC 7766)."""
+
+    def __init__(
+        self, responder: Callable[[], Responder], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._responder = responder
+        self._client = writer.get_extra_info("peername") or ("", 0)
+        self._reader, self._writer = reader, writer
+        self._room = asyncio.Semaphore(MAX_PIPELINED)
+
+    async def run(self) -> None:
+        """Serve until the client leaves or says nothing for a while; what is still being answered then, is sent."""
+        async with asyncio.TaskGroup() as group:
+            while (packet := await self._read()) is not None:
+                answer = self._responder().answer_tcp(packet, self._client[:2])
+                if answer is None:
+                    return
+                if isinstance(answer, bytes):
+                    await self._write(answer)
+                else:
+                    await self._room.acquire()
+                    group.create_task(self._answer_later(asyncio.get_running_loop().create_task(answer)))
+
+    async def _read(self) -> bytes | None:
+        """The next packet, or None when no more will come."""
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                size = int.from_bytes(await self._reader.readexactly(2), "big")
+                return await self._reader.readexactly(size)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            return None
+
+    async def _answer_later(self, answer: Awaitable[bytes]) -> None:
+        try:
+            await self._write(await answer)
+        finally:
+            self._room.release()
+
+    async def _write(self, answer: bytes) -> None:
+        self._writer.write(len(answer).to_bytes(2, "big") + answer)
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self._writer.drain()
+        except (OSError, TimeoutError):
+            self._writer.transport.abort()
+
+
+def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """A UDP and a TCP socket on one port; a port that the kernel chose for the one may be taken for the other."""
+    for _ in range(_ATTEMPTS if port == 0 else 1):
+        udp = _bind_udp(host, port)
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            return udp, socket.create_server((host, udp.getsockname()[1]), family=family, backlog=256)
+        except OSError as error:
+            udp.close()
+            failure = error
+    raise failure
+
+
+def _bind_udp(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    udp = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        udp.setblocking(False)
+        if family == socket.AF_INET6:
+            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        udp.bind((host, port))
+    except OSError:
+        udp.close()
+        raise
+    return udp
+
+
+def _send(udp: socket.socket, answer: bytes, client: Any) -> None:
+    try:
+        udp.sendto(answer, client)
+    except OSError as error:
+        log.debug("udp to %s: %s", client, error)

@@ -1,0 +1,116 @@
+"""A running DNS server: sockets that stay open while the generation of plugins behind them changes."""
+
+import asyncio
+import hashlib
+import logging
+import random
+from collections.abc import Callable
+
+from sampan.client.config import ConfigError
+from sampan.dns import config
+from sampan.dns.cluster import Cluster
+from sampan.dns.config import Config
+from sampan.dns.corefile import CorefileError
+from sampan.dns.doors import Doors
+from sampan.dns.feed import Feed
+from sampan.dns.generation import Generation
+from sampan.dns.metrics import Metrics
+from sampan.dns.plugins.base import Address
+from sampan.dns.server import DNSServer
+
+log = logging.getLogger(__name__)
+
+
+class Service:
+    """`load` it with a Corefile, `follow` the file, `close` it."""
+
+    def __init__(self, feed: Feed, cluster: Cluster, *, domain: str, hosts: tuple[str, ...]) -> None:
+        self.ready = False
+        self._feed, self._cluster = feed, cluster
+        self._domain, self._hosts = domain, hosts
+        self._metrics = Metrics()
+        self._generation: Generation | None = None
+        self._servers: dict[Address, DNSServer] = {}
+        self._doors = Doors(lambda: self.ready, self._numbers)
+
+    async def load(self, wanted: Config) -> None:
+        """Serve as a Corefile says, instead of as before. Raises OSError, ConfigError, and then nothing has changed."""
+        if self._generation is None:
+            await self._doors.open(wanted)
+        await self._feed.ensure(wanted)
+        fresh = Generation(wanted, self._cluster, self._metrics, domain=self._domain, hosts=self._hosts)
+        opened: dict[Address, DNSServer] = {}
+        try:
+            for address, responder in fresh.responders.items():
+                if address not in self._servers:
+                    opened[address] = DNSServer(responder)
+                    await opened[address].start(*address)
+            await self._doors.open(wanted)
+            await fresh.start()
+        except OSError:
+            await fresh.stop()
+            for server in opened.values():
+                await server.close()
+            raise
+        await self._replace(fresh, opened)
+        self.ready = True
+
+    async def _replace(self, fresh: Generation, opened: dict[Address, DNSServer]) -> None:
+        """From here on the sockets answer from the new generation; those that it does not want are closed."""
+        self._servers |= opened
+        for address, responder in fresh.responders.items():
+            self._servers[address].responder = responder
+        old, self._generation = self._generation, fresh
+        for address in self._servers.keys() - fresh.responders.keys():
+            await self._servers.pop(address).close()
+        if old is not None:
+            await old.stop()
+
+    async def follow(self, read: Callable[[], str], name: str, port: int) -> None:
+        """Load the Corefile again whenever its content has changed, if it says `reload`. Runs until cancelled."""
+        known = _digest(read())
+        while True:
+            interval, jitter = self._interval()
+            await asyncio.sleep(interval + random.uniform(0, jitter))
+            try:
+                text = read()
+                if (digest := _digest(text)) == known:
+                    continue
+                known = digest
+                log.info("Reloading")
+                await self.load(config.read(text, name, port=port))
+                log.info("Running configuration SHA512 = %s", digest)
+                log.info("Reloading complete")
+            except (CorefileError, ConfigError, OSError) as error:
+                self._metrics.add("coredns_reload_failed_total")
+                log.error("Corefile changed but reload failed: %s", error)
+
+    def _interval(self) -> tuple[float, float]:
+        chosen = self._generation.config.options("reload") if self._generation else []
+        if not chosen:
+            return float("inf"), 0.0
+        found: tuple[float, float] = chosen[0]
+        return found
+
+    @property
+    def lameduck(self) -> float:
+        """For how many seconds to go on answering after having been told to end."""
+        healths = self._generation.config.options("health") if self._generation else []
+        return max((health.lameduck for health in healths), default=0.0)
+
+    async def close(self) -> None:
+        self.ready = False
+        for server in self._servers.values():
+            await server.close()
+        if self._generation is not None:
+            await self._generation.stop()
+        await self._doors.close()
+
+    def _numbers(self) -> bytes:
+        if self._generation is not None:
+            self._generation.settle()
+        return self._metrics.render()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha512(text.encode()).hexdigest()

@@ -1,0 +1,249 @@
+"""DNS messages as bytes (RFC 1035, EDNS after RFC 6891): to read a question and to write an answer.
+
+dnspython would do this and more, but costs a tenth of a second to import and a hundred microseconds a message. Answers
+of others are read in `decode`. A name is text in lower case without its last dot, each byte one character; a dot inside
+a label is `INNER_DOT`, so that it cannot be taken for a separator.
+"""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33
+NAPTR, DNAME, OPT, IXFR, AXFR, ANY = 35, 39, 41, 251, 252, 255
+IN = 1
+CLASS_NAMES = {1: "IN", 3: "CH", 4: "HS", 255: "ANY"}
+INNER_DOT = "\u0100"
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 0, 1, 2, 3, 4, 5
+BADVERS = 16
+QR, AUTHORITATIVE, TRUNCATED, RECURSION_DESIRED, RECURSION_AVAILABLE = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080
+AUTHENTIC_DATA, CHECKING_DISABLED, DNSSEC_OK = 0x0020, 0x0010, 0x8000
+OPCODE_MASK = 0x7800
+HEADER_SIZE = 12
+MIN_UDP_SIZE = 512
+MAX_UDP_SIZE = 4096
+MAX_SIZE = 65535
+TYPE_NAMES = {
+    A: "A", NS: "NS", CNAME: "CNAME", SOA: "SOA", PTR: "PTR", TXT: "TXT", AAAA: "AAAA", SRV: "SRV", ANY: "ANY",
+    HINFO: "HINFO", MX: "MX", NAPTR: "NAPTR", DNAME: "DNAME",
+    43: "DS", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 64: "SVCB", 65: "HTTPS",
+}  # fmt: skip
+RCODE_NAMES = {
+    NOERROR: "NOERROR", FORMERR: "FORMERR", SERVFAIL: "SERVFAIL", NXDOMAIN: "NXDOMAIN", NOTIMP: "NOTIMP",
+    REFUSED: "REFUSED", BADVERS: "BADVERS",
+}  # fmt: skip
+
+_header = struct.Struct("!6H")
+_type_class = struct.Struct("!2H")
+_record = struct.Struct("!HHIH")
+_opt = struct.Struct("!BHHIH")
+
+
+class NotAnswerable(Exception):
+    """A packet that must not be answered at all: too short, or itself an answer."""
+
+
+class Malformed(Exception):
+    """A query that can be answered only with an error code."""
+
+    def __init__(self, rcode: int) -> None:
+        super().__init__(RCODE_NAMES.get(rcode, str(rcode)))
+        self.rcode = rcode
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One question. `name` is lower case, without the last dot; `question` is the section as it was sent."""
+
+    flags: int
+    name: str
+    type: int
+    klass: int
+    question: bytes
+    edns_size: int = 0
+    edns_flags: int = 0
+
+    @property
+    def dnssec(self) -> bool:
+        """Whether the client wants signatures (the DO bit)."""
+        return bool(self.edns_flags & DNSSEC_OK)
+
+    @property
+    def udp_size(self) -> int:
+        """How large an answer over UDP may be."""
+        return max(MIN_UDP_SIZE, min(self.edns_size, MAX_UDP_SIZE))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A resource record whose data is already encoded."""
+
+    name: str
+    type: int
+    data: bytes
+    ttl: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to answer. `chase` is a name elsewhere whose records belong behind the last CNAME."""
+
+    rcode: int = NOERROR
+    answers: tuple[Record, ...] = ()
+    authority: tuple[Record, ...] = ()
+    additional: tuple[Record, ...] = ()
+    chase: str = ""
+    authoritative: bool = True
+    authentic: bool = False
+
+
+def parse_query(packet: bytes) -> Query:
+    """Read a query. Raises NotAnswerable, or Malformed with the code to answer."""
+    if len(packet) < HEADER_SIZE:
+        raise NotAnswerable
+    _, flags, questions, answers, authorities, additionals = _header.unpack_from(packet)
+    if flags & QR:
+        raise NotAnswerable
+    if flags & OPCODE_MASK:
+        raise Malformed(NOTIMP)
+    if questions != 1 or answers or authorities or additionals > 1:
+        raise Malformed(FORMERR)
+    name, end = _question_name(packet)
+    if len(packet) < end + 4:
+        raise Malformed(FORMERR)
+    kind, klass = _type_class.unpack_from(packet, end)
+    end += 4
+    size, extra = _read_opt(packet, end) if additionals else (0, 0)
+    return Query(flags, name, kind, klass, packet[HEADER_SIZE:end], size, extra)
+
+
+def question_of(packet: bytes) -> bytes:
+    """The question section of a query that has one. Raises Malformed."""
+    _, end = _question_name(packet)
+    return packet[HEADER_SIZE : end + 4]
+
+
+def error(packet: bytes, rcode: int) -> bytes:
+    """An answer without any section, to a query that could not be read."""
+    identity, flags = struct.unpack_from("!2H", packet)
+    return _header.pack(identity, QR | flags & (OPCODE_MASK | RECURSION_DESIRED) | rcode, 0, 0, 0, 0)
+
+
+def build(query: Query, reply: Reply, limit: int) -> bytes:
+    """The answer without its id, so that it can be sent to everyone who asks the same.
+
+    What does not fit into `limit` bytes is left out from the end. The TC bit says so, unless only additional records
+    were left out (RFC 2181, section 9).
+    """
+    writer = _Writer(query, limit - HEADER_SIZE - (11 if query.edns_size else 0))
+    counts = [writer.add_all(section) for section in (reply.answers, reply.authority)]
+    flags = QR | query.flags & (RECURSION_DESIRED | CHECKING_DISABLED) | RECURSION_AVAILABLE | reply.rcode & 0xF
+    flags |= (AUTHORITATIVE if reply.authoritative else 0) | (TRUNCATED if writer.full else 0)
+    flags |= AUTHENTIC_DATA if reply.authentic else 0
+    counts.append(writer.add_all(reply.additional))
+    body = bytes(writer.body)
+    if query.edns_size:
+        body += _opt.pack(0, OPT, query.edns_size, (reply.rcode >> 4) << 24 | query.edns_flags & DNSSEC_OK, 0)
+        counts[2] += 1
+    return _header.pack(0, flags, 1, *counts)[2:] + body
+
+
+def encode_name(name: str) -> bytes:
+    """A name uncompressed. Raises ValueError for one that is too long or has an empty label."""
+    encoded = bytearray()
+    for label in name.split(".") if name else ():
+        data = encode_label(label)
+        if not 0 < len(data) < 64:
+            raise ValueError(f"not a domain name: {name!r}")
+        encoded.append(len(data))
+        encoded += data
+    if len(encoded) > 254:
+        raise ValueError(f"not a domain name: {name!r}")
+    encoded.append(0)
+    return bytes(encoded)
+
+
+def encode_label(label: str) -> bytes:
+    """The bytes of a label. Raises ValueError for characters that stand for no byte."""
+    return label.replace(INNER_DOT, ".").encode("latin-1")
+
+
+def decode_label(data: bytes) -> str:
+    return data.lower().decode("latin-1").replace(".", INNER_DOT)
+
+
+class _Writer:
+    """Writes records behind a question, with names compressed, until the space is used up."""
+
+    def __init__(self, query: Query, space: int) -> None:
+        self.body = bytearray(query.question)
+        self.full = False
+        self._space = space
+        self._offsets: dict[str, int] = {}
+        self._remember(query.name, 0)
+
+    def add_all(self, records: Sequence[Record]) -> int:
+        """Write as many of the records as fit, and say how many those are."""
+        for count, record in enumerate(records):
+            if self.full or not self._add(record):
+                self.full = True
+                return count
+        return len(records)
+
+    def _add(self, record: Record) -> bool:
+        start = len(self.body)
+        self._add_name(record.name)
+        self.body += _record.pack(record.type, IN, record.ttl, len(record.data))
+        self.body += record.data
+        if len(self.body) > self._space:
+            del self.body[start:]
+            return False
+        return True
+
+    def _add_name(self, name: str) -> None:
+        start, rest = len(self.body), name
+        while rest and rest not in self._offsets:
+            label, _, rest = rest.partition(".")
+            self.body.append(len(label))
+            self.body += encode_label(label)
+        self.body += struct.pack("!H", 0xC000 | self._offsets[rest]) if rest else b"\0"
+        self._remember(name, start)
+
+    def _remember(self, name: str, at: int) -> None:
+        """Note where a name and each of its endings stand, if a pointer can reach that far."""
+        position = HEADER_SIZE + at
+        while name and position < 0x4000:
+            if name in self._offsets:
+                return
+            self._offsets[name] = position
+            label, _, name = name.partition(".")
+            position += len(label) + 1
+
+
+def _question_name(packet: bytes) -> tuple[str, int]:
+    """The name and where it ends."""
+    labels: list[str] = []
+    at, size = HEADER_SIZE, 0
+    while True:
+        if at >= len(packet):
+            raise Malformed(FORMERR)
+        length = packet[at]
+        if not length:
+            return ".".join(labels), at + 1
+        size += length + 1
+        if length > 63 or size > 254:
+            raise Malformed(FORMERR)
+        labels.append(decode_label(packet[at + 1 : at + 1 + length]))
+        at += length + 1
+
+
+def _read_opt(packet: bytes, at: int) -> tuple[int, int]:
+    """The size and flags of an OPT record. Other additional records are malformed queries to us."""
+    if len(packet) < at + 11:
+        raise Malformed(FORMERR)
+    root, kind, size, extra, length = _opt.unpack_from(packet, at)
+    if root or kind != OPT or len(packet) < at + 11 + length:
+        raise Malformed(FORMERR)
+    if extra >> 16 & 0xFF:
+        raise Malformed(BADVERS)
+    return max(size, MIN_UDP_SIZE), extra & 0xFFFF

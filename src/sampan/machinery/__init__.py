@@ -1,0 +1,1 @@
+"""Rules for objects of any kind: errors, names, selectors, quantities, schema, patches."""

@@ -1,0 +1,1 @@
+"""The node agent: pods as containers, their network, volumes, probes and status."""

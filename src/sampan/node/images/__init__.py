@@ -1,0 +1,1 @@
+"""Container images: registry, archives, the host's own root, one content-addressed store."""

@@ -1,0 +1,91 @@
+"""Names of well-known images that programs of this machine can stand in for, where no registry has the image.
+
+Only the table decides; users add to it with `aliases.yaml` in the image store: entries with the same fields.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from sampan.node.images.reference import Reference
+
+NGINX_CONFIGURATION = """\
+worker_processes 1;
+error_log stderr;
+pid /run/nginx.pid;
+events { worker_connections 512; }
+http {
+    include /etc/nginx/mime.types;
+    access_log /dev/stdout;
+    server {
+        listen 80 default_server;
+        root /usr/share/nginx/html;
+        index index.html index.htm;
+    }
+    include /etc/nginx/conf.d/*.conf;
+}
+"""
+NGINX_PAGE = """\
+<!DOCTYPE html>
+<html>
+<head><title>Welcome to nginx!</title></head>
+<body><h1>Welcome to nginx!</h1></body>
+</html>
+"""
+
+
+class Alias(msgspec.Struct, frozen=True, kw_only=True):
+    """A host program in an image's stead. `program` must be installed for the alias to apply."""
+
+    names: tuple[str, ...]
+    """Repositories without tag, fully qualified or as users shorten them."""
+    program: str
+    entrypoint: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    working_dir: str = ""
+    files: dict[str, str] = {}
+
+
+TABLE = (
+    Alias(
+        names=("nginx",),
+        program="nginx",
+        command=("nginx", "-g", "daemon off;"),
+        files={"/etc/nginx/nginx.conf": NGINX_CONFIGURATION, "/usr/share/nginx/html/index.html": NGINX_PAGE},
+    ),
+    Alias(names=("busybox", "alpine", "debian", "ubuntu", "centos"), program="sh", command=("sh",)),
+    Alias(names=("bash",), program="bash", command=("bash",)),
+    Alias(names=("python",), program="python3", command=("python3",)),
+    Alias(names=("curlimages/curl",), program="curl", entrypoint=("curl",)),
+    Alias(names=("redis",), program="redis-server", command=("redis-server", "--protected-mode", "no")),
+    Alias(names=("memcached",), program="memcached", command=("memcached", "-u", "nobody")),
+    Alias(names=("haproxy",), program="haproxy", command=("haproxy", "-f", "/usr/local/etc/haproxy/haproxy.cfg")),
+    Alias(names=("mysql", "mariadb"), program="mysqld", command=("mysqld", "--user=mysql", "--bind-address=0.0.0.0")),
+    Alias(names=("postgres",), program="postgres", command=("postgres",)),
+)
+
+
+def find(reference: Reference, table: Sequence[Alias]) -> Alias | None:
+    """The alias for an image, if its program is installed."""
+    names = {reference.repository, reference.path, reference.path.removeprefix("library/")}
+    if reference.domain != "docker.io":
+        names = {reference.repository}
+    for alias in table:
+        if names.intersection(alias.names) and shutil.which(alias.program):
+            return alias
+    return None
+
+
+def load(file: Path) -> tuple[Alias, ...]:
+    """The user's additions, which come before the table's own entries. Raises ValueError if the file is wrong."""
+    if not file.exists():
+        return TABLE
+    import yaml
+
+    try:
+        return (*msgspec.convert(yaml.safe_load(file.read_text()) or [], tuple[Alias, ...]), *TABLE)
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        raise ValueError(f"{file}: {error}") from error

@@ -1,0 +1,86 @@
+"""nftables rules that a node needs beside the proxy's: masquerading of pods' traffic to the world, and host ports.
+
+The two are texts for nft(8), each replacing its own table as a whole, in one transaction.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+NFT = "nft"
+MASQUERADE_TABLE = "sampan-pods"
+HOST_PORT_TABLE = "sampan-host-ports"
+_EVERY_ADDRESS = ("", "0.0.0.0")
+
+
+class HostPort(msgspec.Struct, frozen=True):
+    """A port of the node that leads to a port of a pod."""
+
+    host_port: int
+    container_port: int
+    protocol: str = "TCP"
+    host_ip: str = ""
+
+
+def masquerade(pod_cidr: str, direct: Sequence[str]) -> str:
+    """Give packets that pods send out of the cluster the node's address.
+
+    Host ports on the node's 127.0.0.1 need `route_localnet`; the guard keeps others from reaching what listens there.
+    """
+    return _table(
+        MASQUERADE_TABLE,
+        "chain postrouting {",
+        "  type nat hook postrouting priority srcnat + 10; policy accept;",
+        f"  ip saddr {pod_cidr} ip daddr != {{ {', '.join(sorted(direct))} }} masquerade",
+        "}",
+        "chain guard {",
+        "  type filter hook prerouting priority raw; policy accept;",
+        '  iifname != "lo" ip daddr 127.0.0.0/8 drop',
+        "}",
+    )
+
+
+def host_ports(mappings: Sequence[tuple[HostPort, str]]) -> str:
+    """Lead ports of the node to pods, given as (port, pod address); also for the node's own packets and hairpins."""
+    rules = [_destination(port, address) for port, address in sorted(mappings, key=_order)]
+    if not rules:
+        return _table(HOST_PORT_TABLE, "chain ports { }")
+    return _table(
+        HOST_PORT_TABLE,
+        "chain ports {",
+        *(f"  {rule}" for rule in rules),
+        "}",
+        "chain prerouting { type nat hook prerouting priority dstnat; fib daddr type local jump ports; }",
+        "chain output { type nat hook output priority -100; fib daddr type local jump ports; }",
+        "chain postrouting {",
+        "  type nat hook postrouting priority srcnat;",
+        "  ct status dnat ip saddr 127.0.0.0/8 masquerade",
+        *(f"  ip saddr {address} ip daddr {address} masquerade" for address in sorted({a for _, a in mappings})),
+        "}",
+    )
+
+
+def _order(mapping: tuple[HostPort, str]) -> tuple[bool, str, int, str]:
+    port, address = mapping
+    return (port.host_ip in _EVERY_ADDRESS, port.protocol, port.host_port, address)
+
+
+def _destination(port: HostPort, address: str) -> str:
+    here = "" if port.host_ip in _EVERY_ADDRESS else f"ip daddr {port.host_ip} "
+    return f"{here}{port.protocol.lower()} dport {port.host_port} dnat ip to {address}:{port.container_port}"
+
+
+def _table(name: str, *lines: str) -> str:
+    body = "\n".join(f"  {line}" for line in lines)
+    return f"table ip {name} {{}}\ndelete table ip {name}\ntable ip {name} {{\n{body}\n}}\n"
+
+
+async def apply(rules: str) -> None:
+    """Have the kernel take the rules, all or none. Raises OSError with nft's words."""
+    process = await asyncio.create_subprocess_exec(
+        NFT, "-f", "-", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    _, stderr = await process.communicate(rules.encode())
+    if process.returncode:
+        raise OSError(f"nft refused the node's rules: {stderr.decode(errors='replace').strip()}")

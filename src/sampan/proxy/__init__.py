@@ -1,0 +1,1 @@
+"""Services become kernel rules: tracker, state, backends."""

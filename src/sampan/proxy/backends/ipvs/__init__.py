@@ -1,0 +1,1 @@
+"""Services as virtual servers of the kernel's own load balancer: hash tables instead of rules, and its schedulers."""

@@ -1,0 +1,167 @@
+"""The nftables mode: keeps a ledger of what the kernel holds and sends it differences, one transaction per sync.
+
+The first call, and one after any failure, loads the fixed rules and refills every set in one transaction, so that a
+restart repairs whatever it finds while packets keep flowing. After that the ruleset is never listed, except for the
+clients remembered by session affinity when an endpoint of such a Service has gone.
+"""
+
+import asyncio
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from sampan.kernel.nft import Nft, NftError, Transaction, key_element, load
+from sampan.proxy.backends.interface import BackendError, Count
+from sampan.proxy.backends.nftables import layout
+from sampan.proxy.backends.nftables.base import BaseOptions, removal, ruleset
+from sampan.proxy.backends.nftables.encode import Found, refill, transaction
+from sampan.proxy.backends.nftables.ledger import Delta, Ledger
+from sampan.proxy.backends.nftables.targets import Target
+from sampan.proxy.backends.nftables.text import script
+from sampan.proxy.options import ProxyOptions
+from sampan.proxy.state import ServicePortName, State, is_family
+from sampan.proxy.tracker import Changes
+
+BIG = 200
+"""From this many messages on, a transaction is sent by a thread, so that the event loop goes on."""
+
+
+class NftablesBackend:
+    """One family's table."""
+
+    def __init__(self, options: ProxyOptions, family: int) -> None:
+        self._family = family
+        self._base = BaseOptions(
+            family,
+            tuple(cidr for cidr in options.cluster_cidrs if is_family(cidr, family)),
+            options.masquerade_all,
+            options.masquerade_bit,
+        )
+        self._nft: Nft | None = None
+        self._ledger: Ledger | None = None
+        self._chains: set[str] = set()
+        self._service_cidrs: tuple[str, ...] = ()
+
+    def is_supported(self) -> str:
+        return "" if shutil.which("nft") else "the nft command is missing (Debian package nftables)"
+
+    def render(self, state: State) -> str:
+        return ruleset(self._base_of(state)) + script(Ledger.of(state), self._family)
+
+    async def apply(self, state: State, changes: Changes | None) -> None:
+        ledger = self._ledger
+        self._ledger = None  # until the kernel has agreed
+        try:
+            if ledger is None or changes is None or ledger.node_ips != state.node_ips:
+                ledger = await self._repair(state)
+            else:
+                await self._load_base(state)
+                await self._update(ledger, changes)
+        except (OSError, NftError) as error:
+            raise BackendError(f"nftables: {error}") from error
+        self._ledger = ledger
+
+    async def cleanup(self) -> None:
+        self._ledger = None
+        try:
+            await load(removal(self._family))
+        except (OSError, NftError) as error:
+            raise BackendError(f"nftables: {error}") from error
+
+    def close(self) -> None:
+        if self._nft is not None:
+            self._nft.close()
+            self._nft = None
+
+    async def counts(self) -> AsyncIterator[tuple[ServicePortName, Count]]:
+        """What every address of a service port has had: connections, and bytes in both directions."""
+        ledger = self._ledger
+        if ledger is None:
+            return
+        nft = Nft()
+        with contextlib.closing(nft):
+            traffic = {each.key: each.bytes for each in nft.counters(self._family, layout.TABLE, layout.TRAFFIC)}
+            for each in nft.counters(self._family, layout.TABLE, layout.CONNECTIONS):
+                if name := ledger.name_of(each.key):
+                    yield name, Count(each.packets, traffic.get(each.key, 0))
+
+    # --- whole
+
+    def _base_of(self, state: State) -> BaseOptions:
+        return replace(self._base, service_cidrs=state.service_cidrs)
+
+    async def _load_base(self, state: State, *, again: bool = False) -> None:
+        if again or state.service_cidrs != self._service_cidrs:
+            await load(ruleset(self._base_of(state)))
+            self._service_cidrs = state.service_cidrs
+
+    async def _repair(self, state: State) -> Ledger:
+        await self._load_base(state, again=True)
+        ledger = Ledger(state.node_ips)
+        delta = ledger.update_all(state)
+        nft = self._open()
+        found = Found(
+            nft.sets(self._family, layout.TABLE),
+            nft.chains(self._family, layout.TABLE),
+            [key for key, _ in nft.elements(self._family, layout.TABLE, layout.CONNECTIONS)],
+        )
+        await self._commit(refill(delta, self._family, found))
+        self._chains = set(delta.chains)
+        self._forget_clients(ledger)
+        return ledger
+
+    # --- differences
+
+    async def _update(self, ledger: Ledger, changes: Changes) -> None:
+        delta = ledger.update(changes)
+        if not delta:
+            return
+        new_chains = [name for name in delta.chains if name not in self._chains]
+        await self._commit(transaction(delta, self._family, new_chains))
+        self._chains.update(new_chains)
+        if _sends_clients_away(delta):
+            self._forget_clients(ledger)
+
+    def _forget_clients(self, ledger: Ledger) -> None:
+        """Drop remembered choices that are no longer among their Service's endpoints.
+
+        Nothing can be remembered wrongly meanwhile: when the transaction before this returned, no packet could be on
+        its way that still saw the old endpoints.
+        """
+        nft = self._open()
+        size = layout.ADDRESS_BYTES[self._family]
+        stale = [
+            key_element(key)
+            for key, chosen in nft.elements(self._family, layout.TABLE, layout.AFFINITY)
+            if not _remembers_rightly(ledger.targets.get(key[size:]), chosen)
+        ]
+        if stale:
+            forgetting = Transaction(self._family, layout.TABLE)
+            forgetting.delete_elements(layout.AFFINITY, stale)
+            nft.commit(forgetting)
+
+    # --- the kernel
+
+    def _open(self) -> Nft:
+        if self._nft is None:
+            self._nft = Nft()
+        return self._nft
+
+    async def _commit(self, changes: Transaction) -> None:
+        nft = self._open()
+        if len(changes.messages) < BIG:
+            nft.commit(changes)
+        else:
+            await asyncio.to_thread(nft.commit, changes)
+
+
+def _sends_clients_away(delta: Delta) -> bool:
+    return any(old is not None and old.remember for _, old, _ in delta.targets)
+
+
+def _remembers_rightly(target: Target | None, chosen: bytes) -> bool:
+    if target is None or not target.remember:
+        return False
+    known = target.slots + target.local_slots
+    return any(known[at : at + len(chosen)] == chosen for at in range(0, len(known), len(chosen)))

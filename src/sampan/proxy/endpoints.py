@@ -1,0 +1,111 @@
+"""Which endpoints a node may use: readiness, termination, topology hints, policies (KEP-1669, 2433, 3015, 4444).
+
+Upstream's rules, in one place and pure: ready endpoints first, narrowed to the node's own or its zone's where the hints
+of all ready endpoints allow it; if nothing is ready, those that terminate but still serve. state.py asks per policy.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from sampan.api.discovery_v1 import EndpointConditions, EndpointHints
+from sampan.proxy.objects import Slice
+
+
+class Reach(Enum):
+    """How far a policy lets traffic go."""
+
+    CLUSTER = "Cluster"
+    LOCAL = "Local"
+
+
+class Where(NamedTuple):
+    """The node for which endpoints are chosen."""
+
+    node_name: str
+    zone: str = ""
+
+
+class Candidate(NamedTuple):
+    """An endpoint before selection."""
+
+    ip: str
+    port: int
+    ready: bool
+    serving: bool
+    terminating: bool
+    node_name: str | None
+    hints: EndpointHints | None
+
+
+def candidates(slices: Iterable[Slice], port_name: str, protocol: str) -> list[Candidate]:
+    """The endpoints of the named port in all slices, each address and port once, in the order of ip and port.
+
+    Of an address that several slices list, the most usable entry counts.
+    """
+    best: dict[tuple[str, int], Candidate] = {}
+    for each in slices:
+        for number in _port_numbers(each, port_name, protocol):
+            for endpoint in each.endpoints:
+                if endpoint.addresses:
+                    key = (endpoint.addresses[0], number)
+                    candidate = Candidate(*key, *_flags(endpoint.conditions), endpoint.node_name, endpoint.hints)
+                    known = best.get(key)
+                    if known is None or _usability(candidate) > _usability(known):
+                        best[key] = candidate
+    return [best[key] for key in sorted(best)]
+
+
+def _port_numbers(slice_: Slice, name: str, protocol: str) -> list[int]:
+    return [
+        port.port
+        for port in slice_.ports
+        if port.port is not None and (port.name or "") == name and (port.protocol or "TCP") == protocol
+    ]
+
+
+def _flags(conditions: EndpointConditions) -> tuple[bool, bool, bool]:
+    return conditions.ready is not False, conditions.serving is not False, conditions.terminating is True
+
+
+def _usability(candidate: Candidate) -> tuple[bool, bool, bool, str]:
+    """An order in which any two different entries differ, so that the order of events does not matter."""
+    return (candidate.ready, candidate.serving, not candidate.terminating, candidate.node_name or "")
+
+
+def select(found: Sequence[Candidate], reach: Reach, where: Where) -> list[Candidate]:
+    """The candidates that traffic of this reach may go to from this node."""
+    if reach is Reach.LOCAL:
+        found = [each for each in found if each.node_name == where.node_name]
+        near: Callable[[Candidate], bool] | None = None
+    else:
+        near = _nearness(found, where)
+    ready = [each for each in found if each.ready and (near is None or near(each))]
+    return ready or [each for each in found if each.serving and each.terminating]
+
+
+def _nearness(found: Sequence[Candidate], where: Where) -> Callable[[Candidate], bool] | None:
+    """What the hints restrict this node to; None if any ready endpoint lacks hints or none is meant for us."""
+    ready = [each for each in found if each.ready]
+    if not ready or any(each.hints is None for each in ready):
+        return None
+    for meant in (_for_node(where.node_name), _for_zone(where.zone)):
+        if all(meant(each) is not None for each in ready) and any(meant(each) for each in ready):
+            return lambda each: bool(meant(each))
+    return None
+
+
+def _for_node(node: str) -> Callable[[Candidate], bool | None]:
+    def meant(each: Candidate) -> bool | None:
+        nodes = each.hints.for_nodes if each.hints else ()
+        return any(hint.name == node for hint in nodes) if nodes else None
+
+    return meant
+
+
+def _for_zone(zone: str) -> Callable[[Candidate], bool | None]:
+    def meant(each: Candidate) -> bool | None:
+        zones = each.hints.for_zones if each.hints else ()
+        return any(hint.name == zone for hint in zones) if zones else None
+
+    return meant

@@ -1,0 +1,42 @@
+"""Which UDP flows must be forgotten after a change: those to a Service's address that nobody serves as they are. Pure.
+
+A UDP flow outlives its endpoint, because a client that goes on sending keeps it alive, and its packets are not looked
+up again. The same holds for a flow that began before the Service had an endpoint. kernel/conntrack.py lists and
+deletes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from sampan.kernel.conntrack import Flow
+from sampan.proxy.state import ServicePort
+from sampan.proxy.tracker import Changes
+
+Address = tuple[str, int]
+
+
+def udp_addresses(changes: Changes, node_ips: Sequence[str]) -> dict[Address, frozenset[Address]]:
+    """For every UDP address of the changed Services whose flows may be stale: the endpoints that may serve it now."""
+    found: dict[Address, frozenset[Address]] = {}
+    for before, after in changes.values():
+        kept = frozenset((each.ip, each.port) for each in after.all_endpoints()) if after else frozenset()
+        for port in (before, after):
+            if port is not None and port.protocol == "UDP":
+                for address in _addresses(port, node_ips):
+                    found[address] = kept | found.get(address, frozenset())
+    return found
+
+
+def stale(flows: Iterable[Flow], serving: Mapping[Address, frozenset[Address]]) -> list[Flow]:
+    """The flows that were addressed to one of the given addresses and are answered by someone else."""
+    found = []
+    for flow in flows:
+        backends = serving.get((flow.destination, flow.destination_port))
+        if backends is not None and (flow.backend, flow.backend_port) not in backends:
+            found.append(flow)
+    return found
+
+
+def _addresses(port: ServicePort, node_ips: Sequence[str]) -> list[Address]:
+    ips = (port.cluster_ip, *port.external_ips, *port.load_balancer_ips)
+    node_ports = [(ip, port.node_port) for ip in node_ips] if port.node_port else []
+    return [(ip, port.port) for ip in ips] + node_ports

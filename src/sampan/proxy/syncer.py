@@ -1,0 +1,191 @@
+"""The loop between the tracker and the kernel: whatever is dirty is applied at once, and what arrives meanwhile next.
+
+There is no minimum delay between syncs: while one is under way, events gather by themselves. A failed sync is retried
+as a repair, later and later. After each, UDP flows that lost their endpoint are forgotten.
+"""
+
+import asyncio
+import gc
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+from sampan.kernel.conntrack import Conntrack
+from sampan.machinery import times
+from sampan.proxy.backends.interface import Backend, BackendError, Count, Counting
+from sampan.proxy.metrics import Metrics
+from sampan.proxy.staleflows import stale, udp_addresses
+from sampan.proxy.state import ServicePort, ServicePortName, State
+from sampan.proxy.tracker import FamilyChanges, Tracker
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_SECONDS = 0.1
+LAST_RETRY_SECONDS = 30.0
+
+Listener = Callable[[Sequence[State]], None]
+
+
+class Syncer:
+    """Keeps the kernel as the tracker says, with one backend per family."""
+
+    def __init__(self, tracker: Tracker, backends: dict[int, Backend], metrics: Metrics) -> None:
+        self._tracker = tracker
+        self._backends = backends
+        self._metrics = metrics
+        self._broken = set(backends)
+        self._wake = asyncio.Event()
+        self._listeners: list[Listener] = []
+        self._triggers: list[float] = []
+        self._conntrack: Conntrack | None = None
+        self._syncing = asyncio.Lock()
+        self.first_success = asyncio.Event()
+        self.last_success = 0.0
+        self.queued_since = 0.0
+
+    def add_listener(self, listener: Listener) -> None:
+        """Call `listener` with all states after every successful sync."""
+        self._listeners.append(listener)
+
+    def wake(self) -> None:
+        """Say that the tracker is dirty."""
+        if not self.queued_since:
+            self.queued_since = self._metrics.last_queued.value = time.time()
+        self._wake.set()
+
+    def note_trigger(self, moment: str) -> None:
+        """Say when something happened that the next sync brings to the kernel (RFC 3339)."""
+        try:
+            self._triggers.append(times.epoch(moment))
+        except ValueError:
+            log.debug("not a time: %r", moment)
+
+    async def run(self, synced: Callable[[], None]) -> None:
+        """Sync until cancelled; `synced` is called once, after the first success."""
+        delay = FIRST_RETRY_SECONDS
+        try:
+            while True:
+                if await self.sync():
+                    delay = FIRST_RETRY_SECONDS
+                    if not self.first_success.is_set():
+                        self.first_success.set()
+                        synced()
+                    await self._wake.wait()
+                else:
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 2, LAST_RETRY_SECONDS)
+        finally:
+            self.close()
+
+    async def sync(self) -> bool:
+        """Bring the kernel to the tracker's present state. False if some family failed (it will be repaired)."""
+        async with self._syncing:
+            return await self._sync()
+
+    async def replace(self, backends: dict[int, Backend]) -> dict[int, Backend]:
+        """Let other backends take over at once; the former ones, whose rules still stand, are the caller's then.
+
+        Raises BackendError if the kernel does not take the new rules: then the former backends go on, and the new ones
+        are the caller's.
+        """
+        async with self._syncing:
+            former, self._backends = self._backends, backends
+            self._broken = set(backends)
+            if await self._sync():
+                return former
+            self._backends, self._broken = former, set(former)
+        self.wake()
+        raise BackendError("the kernel does not take the new mode's rules; see the log")
+
+    async def _sync(self) -> bool:
+        self._wake.clear()
+        queued, self.queued_since = self.queued_since, 0.0
+        triggers, self._triggers = self._triggers, []
+        started = time.perf_counter()
+        full = bool(self._broken)
+        with _no_garbage_collection() if full else nullcontext():
+            taken = self._tracker.take()
+            for family, outcome in taken.items():
+                await self._apply(family, outcome)
+        self._measure(taken, time.perf_counter() - started, full)
+        if self._broken:
+            self._metrics.sync_failures.value += 1
+            self.queued_since = queued or time.time()
+            self._triggers = triggers + self._triggers
+            return False
+        self.last_success = self._metrics.last_sync.value = time.time()
+        self._measure_programming(triggers)
+        for listener in self._listeners:
+            listener([outcome.state for outcome in taken.values()])
+        return True
+
+    async def counts(self) -> dict[ServicePortName, Count]:
+        """What was counted for every service port, in modes that count. Raises OSError, BackendError."""
+        found: dict[ServicePortName, Count] = {}
+        for backend in [each for each in self._backends.values() if isinstance(each, Counting)]:
+            async for name, count in backend.counts():
+                found[name] = found[name].plus(count) if name in found else count
+        return found
+
+    def close(self) -> None:
+        for backend in self._backends.values():
+            backend.close()
+        if self._conntrack is not None:
+            self._conntrack.close()
+
+    async def _apply(self, family: int, outcome: FamilyChanges) -> None:
+        changes = None if family in self._broken else outcome.changes
+        if changes is not None and not changes and not outcome.moved:
+            return
+        try:
+            await self._backends[family].apply(outcome.state, changes)
+            self._broken.discard(family)
+            self._forget_flows(family, outcome)
+        except BackendError as error:
+            self._broken.add(family)
+            log.error("syncing IPv%d rules: %s", family, error)
+
+    def _forget_flows(self, family: int, outcome: FamilyChanges) -> None:
+        serving = udp_addresses(outcome.changes, outcome.state.node_ips)
+        if not serving:
+            return
+        self._conntrack = self._conntrack or Conntrack()
+        try:
+            found = stale(self._conntrack.flows(family, "UDP"), serving)
+            self._conntrack.delete(family, found)
+        except (OSError, ValueError) as error:
+            log.error("forgetting UDP flows: %s", error)
+            return
+        self._metrics.stale_flows.value += len(found)
+
+    def _measure_programming(self, triggers: Sequence[float]) -> None:
+        for moment in triggers:
+            self._metrics.programming_seconds.observe(max(0.0, self.last_success - moment))
+
+    def _measure(self, taken: dict[int, FamilyChanges], seconds: float, full: bool) -> None:
+        metrics = self._metrics
+        metrics.sync_seconds.observe(seconds)
+        if full:
+            metrics.full_sync_seconds.observe(seconds)
+        for outcome in taken.values():
+            for before, after in outcome.changes.values():
+                moved = (before.endpoints if before else ()) != (after.endpoints if after else ())
+                (metrics.endpoint_changes if moved else metrics.service_changes).value += 1
+                metrics.services.value += bool(after) - bool(before)
+                metrics.endpoints.value += _count(after) - _count(before)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Make a great many objects that will stay: looking through them again and again would find nothing."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _count(port: ServicePort | None) -> int:
+    return len(port.endpoints) if port else 0

@@ -1,0 +1,94 @@
+"""Images that need no registry: the machine's programs, Sampan's own interpreter, stand-ins for well-known ones."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+import sampan
+from sampan.http.client import HTTPClient
+from sampan.kernel import cgroups
+from sampan.node.images import aliases, builtin
+from sampan.node.images.reference import parse
+from sampan.node.images.store import ImageStore
+from sampan.node.images.types import Image
+from sampan.node.rootfs import mount_rootfs, unmount_rootfs
+from sampan.node.runtime.runtime import Runtime
+from sampan.node.runtime.types import ContainerSpec
+from support.isolated import isolated
+
+pytestmark = pytest.mark.kernel
+
+DEADLINE = 20.0
+GROUP = f"/sampan-test-builtin-{os.getpid()}"
+
+
+async def start(runtime: Runtime, image: Image, directory: Path, argv: tuple[str, ...]) -> None:
+    spec = ContainerSpec(
+        id="one",
+        pod_uid="pod",
+        name="one",
+        rootfs=mount_rootfs(image, directory / "root"),
+        argv=argv,
+        env=dict(one.split("=", 1) for one in image.config.env),
+        mounts=image.mounts,
+        log_path=directory / "log",
+        cgroup_parent=GROUP,
+    )
+    await runtime.create(spec)
+    await runtime.start("one")
+
+
+async def clean(runtime: Runtime, directory: Path) -> None:
+    await runtime.delete("one")
+    unmount_rootfs(directory / "root")
+    cgroups.remove(GROUP)
+
+
+@isolated
+async def test_sampans_own_image_runs_sampan_wherever_it_is_installed(tmp_path: Path) -> None:
+    runtime = Runtime(tmp_path / "runtime")
+    watching = asyncio.create_task(runtime.run())
+    image = await ImageStore(tmp_path / "images").ensure("sampan")
+    await start(runtime, image, tmp_path, (*image.config.entrypoint, "--version"))
+    async with asyncio.timeout(DEADLINE):
+        state = await runtime.wait("one")
+    assert state.exit_code == 0, (tmp_path / "log").read_text()
+    assert f"sampan {sampan.__version__}" in (tmp_path / "log").read_text()
+    watching.cancel()
+    await clean(runtime, tmp_path)
+
+
+@isolated
+async def test_nginx_of_the_machine_stands_in_for_its_image(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path / "images")
+    if aliases.find(parse("nginx"), aliases.TABLE) is None:
+        pytest.skip("nginx is not installed")
+    image = await store.ensure("nginx:1.7.9")
+    runtime = Runtime(tmp_path / "runtime")
+    await start(runtime, image, tmp_path, image.config.command)
+    client = HTTPClient("http://127.0.0.1:80")
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            try:
+                answer = await client.request("GET", "/")
+                break
+            except OSError:
+                await asyncio.sleep(0.02)
+    assert (answer.status, b"Welcome to nginx!" in answer.body) == (200, True)
+    await client.close()
+    await clean(runtime, tmp_path)
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", 80))
+
+
+@isolated
+async def test_the_state_directory_is_hidden_wherever_it_is(tmp_path: Path) -> None:
+    secret = tmp_path / "state"
+    (secret / "pki").mkdir(parents=True)
+    root = mount_rootfs(builtin.host((secret,)), tmp_path / "root")
+    assert os.listdir(root / str(secret).lstrip("/")) == []
+    assert os.listdir(root / "usr") == os.listdir("/usr")
+    unmount_rootfs(tmp_path / "root")

@@ -1,0 +1,80 @@
+"""A cluster's configuration is complete by default and refused, field by field, where it cannot work."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sampan.cluster.config import ClusterConfig, ConfigError, build, read_file
+
+
+def test_the_default_is_three_nodes_at_the_documented_addresses() -> None:
+    config = build({})
+    assert [node.name for node in config.node_list] == ["node-1", "node-2", "node-3"]
+    assert [config.node_ip(index) for index in range(3)] == ["10.2.2.10", "10.2.2.11", "10.2.2.12"]
+    assert [config.pod_cidr(index) for index in range(3)] == ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24"]
+    assert (config.gateway, config.lan_prefix) == ("10.2.2.1", 24)
+    assert (config.kubernetes_ip, config.dns_ip) == ("10.96.0.1", "10.96.0.10")
+    assert config.node_port_range == (30000, 32767)
+
+
+def test_nodes_may_be_described_one_by_one() -> None:
+    fields = {
+        "nodes": [{"name": "edge", "labels": {"zone": "a"}, "taints": [{"key": "k", "effect": "NoSchedule"}]}, {}]
+    }
+    edge, second = build(fields).node_list
+    assert (edge.name, edge.labels, edge.taints[0].key) == ("edge", {"zone": "a"}, "k")
+    assert second.name == "node-2"
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "Dev"}, "name: 'Dev'"),
+        ({"name": "x" * 41}, "longer than 40"),
+        ({"nodes": 0}, "nodes: 0: must be from 1 to 200"),
+        ({"nodes": 201}, "nodes: 201"),
+        ({"nodes": "three"}, "nodes"),
+        ({"nodes": [{"name": "a"}, {"name": "a"}]}, "'a' is used twice"),
+        ({"nodes": [{"name": "node-2"}, {}]}, "'node-2' is used twice"),
+        ({"nodes": [{"name": "a_b"}]}, "nodes[0].name: 'a_b'"),
+        ({"nodes": [{"labels": {"": "x"}}]}, "nodes[0].labels"),
+        ({"nodes": [{"labels": {"a": "b c"}}]}, "nodes[0].labels[a]"),
+        ({"nodes": [{"taints": [{"key": "a", "effect": "Never"}]}]}, "$.nodes[0].taints[0].effect"),
+        ({"apiPort": 70000}, "apiPort: 70000"),
+        ({"store": "mysql"}, "$.store"),
+        ({"proxyMode": "magic"}, "$.proxyMode"),
+        ({"colour": "red"}, "colour"),
+        ({"network": {"pods": "10.2.0.0/16"}}, "network.pods: 10.2.0.0/16 overlaps network.nodes 10.2.2.0/24"),
+        ({"network": {"nodes": "10.2.2.7/24"}}, "network.nodes: 10.2.2.7/24 has host bits set"),
+        ({"network": {"nodes": "10.2.2.0/28"}, "nodes": 10}, "has no room for 10 nodes"),
+        ({"network": {"pods": "10.244.0.0/23"}}, "network.pods: 10.244.0.0/23 has no /24 for each of 3 nodes"),
+        ({"network": {"services": "10.96.0.0/28"}}, "must hold at least 32"),
+        ({"network": {"nodePorts": "32767-30000"}}, "network.nodePorts"),
+        ({"network": {"nodePorts": "many"}}, "network.nodePorts"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_its_field(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        build(fields, source="cluster.yaml")
+    assert message in str(refused.value)
+    assert str(refused.value).startswith("cluster.yaml: ")
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as refused:
+        build({"name": "-", "nodes": 0, "network": {"pods": "x"}})
+    assert len(str(refused.value).splitlines()) == 3
+
+
+def test_a_file_gives_fields_and_a_broken_one_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text("name: dev\nnodes: 2\nnetwork: {domain: example.org}\n")
+    config = build(read_file(path))
+    assert (config.name, len(config.node_list), config.network.domain) == ("dev", 2, "example.org")
+    path.write_text("")
+    assert build(read_file(path)) == ClusterConfig()
+    for broken in ("- a list", "a: b: c", "just words"):
+        path.write_text(broken)
+        with pytest.raises(ConfigError, match=str(path)):
+            read_file(path)

@@ -4,6 +4,7 @@ The functions here build requests, which are data; `RouteSocket` sends them and 
 an interface by name or index; the others need the index, which `RouteSocket.index` looks up.
 """
 
+import errno
 import ipaddress
 import os
 import socket
@@ -54,6 +55,8 @@ ROUTE_TYPES = {
         ("unicast", "local", "broadcast", "anycast", "multicast", "blackhole", "unreachable", "prohibit"), 1
     )
 }
+_NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL)
+"""How a lookup ends at no route, or at one that turns packets away (unreachable, prohibit, blackhole)."""
 _TYPE_NAMES = {number: name for name, number in ROUTE_TYPES.items()}
 
 _LINK = struct.Struct("=BxHiII")
@@ -394,6 +397,18 @@ class RouteSocket(netlink.Socket):
         """The routes of one table."""
         request = Request(RTM_GETROUTE, 0, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + u32(RTA_TABLE, table))
         return [read_route(one) for one in self.dump(request)]
+
+    def is_local(self, address: str) -> bool:
+        """Whether packets to this address are for this namespace itself."""
+        packed = _packed(address)
+        head = _ROUTE.pack(_family(address), 8 * len(packed), 0, 0, 0, 0, 0, 0, 0)
+        try:
+            answer = self.ask(Request(RTM_GETROUTE, 0, head + attribute(RTA_DST, packed), f"get route to {address}"))
+        except OSError as error:
+            if error.errno in _NO_WAY:
+                return False
+            raise
+        return answer is not None and read_route(answer).type == "local"
 
     def neighbours(self, *, family: int = socket.AF_INET, index: int = 0) -> list[Neighbour]:
         """The neighbours known, on one interface or on all."""

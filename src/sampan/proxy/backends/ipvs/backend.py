@@ -1,20 +1,24 @@
 """The ipvs mode: addresses on kube-ipvs0, virtual servers, sets, and fixed rules that ask the sets.
 
 The first call, and one after a failure, lists what the kernel has of ours and changes only what differs, so that a
-restart disturbs no connection. After that nothing is listed: differences go straight to the kernel. Members and
-addresses come before the virtual servers that need them and go after them, so that what is ours can be told from what
-is others', even after a crash in between.
+restart disturbs no connection. After that nothing is listed: differences go straight to the kernel. Members of sets
+come before the virtual servers that need them and go after them, so that what is ours can be told from what is others',
+even after a crash in between. Addresses come last: a flow whose first packet finds the address but no virtual server
+there, or the other way round, is lost for as long as conntrack remembers it.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
+from typing import TypeVar
 
 from sampan.kernel import iptables, sysctl
 from sampan.kernel.ipvs import SCHEDULERS, Ipvs
 from sampan.proxy.backends.interface import BackendError, Count
+from sampan.proxy.backends.ipvs.device import DEVICE
 from sampan.proxy.backends.ipvs.kernel import Kernel, unsupported
 from sampan.proxy.backends.ipvs.ledger import Delta, Ledger
 from sampan.proxy.backends.ipvs.pieces import Node
@@ -27,10 +31,14 @@ from sampan.proxy.tracker import Changes
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 MODE = "ipvs"
 TABLES = ("filter", "nat")
 REAP_SECONDS = 10.0
 """How often draining real servers are looked at."""
+IN_FORCE_SECONDS = 5.0
+"""How long the kernel may take until it takes packets to a new address."""
 BIG = 200
 """From this many changes on, a thread talks to the kernel, so that the event loop goes on."""
 
@@ -152,10 +160,10 @@ class IpvsBackend:
 
         def before() -> None:
             kernel.add(delta.new_entries)
-            kernel.device.add(delta.new_addresses)
 
         def after() -> None:
             kernel.ipvs.execute(commands)
+            kernel.device.add(delta.new_addresses)
             kernel.device.remove(delta.old_addresses)
             kernel.delete(delta.old_entries)
 
@@ -164,6 +172,7 @@ class IpvsBackend:
         if saved is not None:
             await iptables.restore(self._family, whole(self._fixed, saved))
         await _run(after, big)
+        await _in_force(kernel, delta.new_addresses, big)
 
     # --- endings
 
@@ -224,8 +233,15 @@ async def _finish(options: ProxyOptions, family: int) -> None:
         backend.close()
 
 
-async def _run(work: Callable[[], None], big: bool) -> None:
-    if big:
-        await asyncio.to_thread(work)
-    else:
-        work()
+async def _in_force(kernel: Kernel, addresses: Iterable[str], big: bool) -> None:
+    """Wait until packets to new addresses come to IPVS: this makes a sync's end the moment that a Service works."""
+    deadline = time.monotonic() + IN_FORCE_SECONDS
+    while missing := await _run(partial(kernel.device.not_yet_local, addresses), big):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the kernel does not take packets to {missing[0]}, though {DEVICE} has this address")
+        addresses = missing
+        await asyncio.sleep(0.001)
+
+
+async def _run(work: Callable[[], T], big: bool) -> T:
+    return await asyncio.to_thread(work) if big else work()

@@ -37,6 +37,10 @@ class Device:
     def add(self, ips: Iterable[str]) -> None:
         self._change(add_address, ips)
 
+    def not_yet_local(self, ips: Iterable[str]) -> list[str]:
+        """Those that the kernel does not take packets for yet: it puts IPv6 addresses in force in its own time."""
+        return [ip for ip in ips if not self._routes.is_local(ip)]
+
     def remove(self, ips: Iterable[str]) -> None:
         self._change(delete_address, ips)
 

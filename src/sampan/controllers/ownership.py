@@ -1,12 +1,15 @@
 """Which pods are an owner's: claiming them on reconciling, and finding the owners a pod's change concerns."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 from sampan.api import pods
 from sampan.api.core_v1 import Pod
-from sampan.api.meta_v1 import ObjectMeta
+from sampan.api.meta_v1 import APIObject, ObjectMeta
+from sampan.client.informer import Informer
 from sampan.client.resources import PODS, Resource
+from sampan.client.workqueue import WorkQueue
 from sampan.controllers import adoption
 from sampan.controllers.context import Context
 from sampan.controllers.freshness import OwnWrites
@@ -14,40 +17,57 @@ from sampan.machinery.errors import NotFound
 from sampan.machinery.objects import Object
 from sampan.machinery.selectors import LabelSelector
 
+Owner = TypeVar("Owner", bound=APIObject)
 
-class PodOwnership:
-    """The pods of one kind of owner."""
 
-    def __init__(self, context: Context, owner: Resource, writes: OwnWrites[str]) -> None:
+class PodOwnership(Generic[Owner]):
+    """The pods of one kind of owner, whose cache is indexed by namespace."""
+
+    def __init__(
+        self,
+        context: Context,
+        owners: Informer[Owner],
+        selector: Callable[[Owner], LabelSelector],
+        writes: OwnWrites[str],
+    ) -> None:
         self._client = context.client
         self._cache = context.pods
-        self._owner = owner
+        self._owners = owners
+        self._selector = selector
         self._writes = writes
 
-    def owners(self, old: Pod | None, new: Pod | None) -> Iterator[str]:
-        """The keys of the owners that a pod had or has."""
-        for pod in (old, new):
-            controller = pod.metadata.controller if pod else None
-            if pod is not None and controller is not None and controller.kind == self._owner.kind:
-                yield f"{pod.metadata.namespace}/{controller.name}"
+    @property
+    def _owner(self) -> Resource:
+        return self._owners.resource
 
-    @staticmethod
-    def became_orphan(old: Pod | None, new: Pod) -> bool:
-        """Whether it has no controller, and had one, or other labels, or did not exist, before."""
-        if new.metadata.controller is not None or pods.is_terminating(new):
-            return False
-        return old is None or old.metadata.controller is not None or old.metadata.labels != new.metadata.labels
+    def wake(self, queue: WorkQueue[str]) -> None:
+        """From now on put the owners that a pod's change concerns into the queue."""
 
-    async def claim(self, owner: ObjectMeta, selector: LabelSelector) -> list[Pod]:
+        def changed(old: Pod | None, new: Pod | None) -> None:
+            for key in (*controllers_of(self._owner, old, new), *self._adopters(old, new)):
+                queue.add(key)
+
+        self._cache.add_handler(changed)
+
+    def _adopters(self, old: Pod | None, new: Pod | None) -> Iterator[str]:
+        """The keys of the owners that may adopt a pod which has just become an orphan."""
+        if new is None or not _became_orphan(old, new):
+            return
+        for owner in self._owners.by_index("namespace", new.metadata.namespace):
+            if self._selector(owner).matches(new.metadata.labels):
+                yield owner.metadata.key
+
+    async def claim(self, owner: Owner) -> list[Pod]:
         """The pods that are the owner's, after adopting and releasing what must be."""
-        candidates = self._cache.by_index("controller", owner.uid)
-        candidates += self._cache.by_index("orphans", owner.namespace)
-        claims = adoption.claim(owner, selector, candidates)
-        reference = adoption.controller_reference(self._owner.api_version, self._owner.kind, owner)
+        meta = owner.metadata
+        candidates = self._cache.by_index("controller", meta.uid)
+        candidates += self._cache.by_index("orphans", meta.namespace)
+        claims = adoption.claim(meta, self._selector(owner), candidates)
+        reference = adoption.controller_reference(self._owner.api_version, self._owner.kind, meta)
         adopted = [pod for pod in claims.adopt if not pods.is_terminal(pod)]
         await asyncio.gather(
-            *(self._patch(owner, pod, adoption.adoption_patch(reference, pod.metadata)) for pod in adopted),
-            *(self._patch(owner, pod, adoption.release_patch(owner, pod.metadata)) for pod in claims.release),
+            *(self._patch(meta, pod, adoption.adoption_patch(reference, pod.metadata)) for pod in adopted),
+            *(self._patch(meta, pod, adoption.release_patch(meta, pod.metadata)) for pod in claims.release),
         )
         return [*claims.owned, *adopted]
 
@@ -58,3 +78,18 @@ class PodOwnership:
         except NotFound:
             return
         self._writes.wrote(owner.key, written)
+
+
+def controllers_of(owner: Resource, old: APIObject | None, new: APIObject | None) -> Iterator[str]:
+    """The keys of the controllers of that kind which an object had or has."""
+    for one in (old, new):
+        controller = one.metadata.controller if one else None
+        if one is not None and controller is not None and controller.kind == owner.kind:
+            yield f"{one.metadata.namespace}/{controller.name}"
+
+
+def _became_orphan(old: Pod | None, new: Pod) -> bool:
+    """Whether it has no controller, and had one, or other labels, or did not exist, before."""
+    if new.metadata.controller is not None or pods.is_terminating(new):
+        return False
+    return old is None or old.metadata.controller is not None or old.metadata.labels != new.metadata.labels

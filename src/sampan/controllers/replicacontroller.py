@@ -6,12 +6,13 @@ Everything it does was decided in `replication.py`; it never acts on a cache tha
 import time
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from sampan.api import pods
 from sampan.api.core_v1 import Pod
+from sampan.api.meta_v1 import APIObject
 from sampan.client.events import EventRecorder
-from sampan.client.resources import Resource
+from sampan.client.informer import Informer
 from sampan.controllers import replication
 from sampan.controllers.context import Context
 from sampan.controllers.controller import QueueController, is_namespace_terminating, split
@@ -22,54 +23,50 @@ from sampan.controllers.replication import Replicated, Scale
 from sampan.machinery import times
 from sampan.machinery.errors import NotFound, StatusError
 
+Owner = TypeVar("Owner", bound=APIObject)
 
-class ReplicaController(QueueController):
+
+class ReplicaController(QueueController, Generic[Owner]):
     """A work queue of owners, fed by owners and pods."""
 
-    resource: ClassVar[Resource]
     component: ClassVar[str]
     reports_terminating: ClassVar[bool] = False
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
+        self.cache = self.owners(context)
         recorder = EventRecorder(context.client, self.component)
         self._writes: OwnWrites[str] = OwnWrites(context.pods)
-        self._pods = PodControl(context.client, recorder, self.resource, self._writes)
-        self._ownership = PodOwnership(context, self.resource, self._writes)
-        context.pods.add_handler(self._pod_changed)
+        self._pods = PodControl(context.client, recorder, self.cache.resource, self._writes)
+        self._ownership = PodOwnership(context, self.cache, lambda found: self.view(found).selector, self._writes)
+        self._ownership.wake(self.queue)
+        self.cache.add_handler(self.enqueue)
 
     # --- what the two kinds differ in
 
+    @staticmethod
     @abstractmethod
-    def find(self, namespace: str, name: str) -> Replicated | None: ...
+    def owners(context: Context) -> Informer[Owner]:
+        """The cache of the kind."""
 
+    @staticmethod
     @abstractmethod
-    def selecting(self, pod: Pod) -> Iterable[Replicated]:
-        """The owners of the pod's namespace whose selector matches it."""
+    def view(found: Owner) -> Replicated: ...
 
-    @abstractmethod
     def siblings(self, owner: Replicated) -> Iterable[str]:
         """The uids of the owners, this one included, that answer to the same controller."""
-
-    # --- events
-
-    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
-        for key in self._ownership.owners(old, new):
-            self.queue.add(key)
-        if new is not None and self._ownership.became_orphan(old, new):
-            for owner in self.selecting(new):
-                self.queue.add(owner.metadata.key)
+        return [owner.metadata.uid]
 
     # --- reconciling
 
     async def sync(self, key: str) -> None:
-        owner = self.find(*split(key))
-        if owner is None:
+        found = self.cache.get(*split(key))
+        if found is None:
             return
         if not self._writes.seen(key):
             self.queue.add_after(key, STALE_SECONDS)
             return
-        mine = await self._ownership.claim(owner.metadata, owner.selector)
+        owner, mine = self.view(found), await self._ownership.claim(found)
         now = time.time()
         active = [pod for pod in mine if pods.is_active(pod) and not self._writes.is_doomed(pod)]
         scale, error = Scale(), None
@@ -112,6 +109,8 @@ class ReplicaController(QueueController):
         status = replication.status_object(counts, with_terminating=self.reports_terminating)
         meta = owner.metadata
         try:
-            await self.client.patch(self.resource, meta.name, {"status": status}, meta.namespace, subresource="status")
+            await self.client.patch(
+                self.cache.resource, meta.name, {"status": status}, meta.namespace, subresource="status"
+            )
         except NotFound:
             return

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.api.apps_v1 import ReplicaSet
-from sampan.controllers import replicasets, replication
+from sampan.controllers import replication
+from sampan.controllers.replicasets import ReplicaSetController
 from sampan.controllers.replication import Replicated, Scale
 from support.objects import START, made, metadata, pod, template
 
@@ -15,7 +16,7 @@ NOW = START + 3600
 def owner(replicas: int = 3, min_ready: int = 0, **status: object) -> Replicated:
     spec = {"replicas": replicas, "minReadySeconds": min_ready, "selector": {"matchLabels": {"app": "web"}}}
     spec["template"] = template()
-    return replicasets.view(made(ReplicaSet, metadata=metadata("web"), spec=spec, status=status))
+    return ReplicaSetController.view(made(ReplicaSet, metadata=metadata("web"), spec=spec, status=status))
 
 
 @pytest.mark.parametrize(

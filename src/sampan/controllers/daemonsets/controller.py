@@ -16,12 +16,12 @@ from sampan.controllers.controller import QueueController, is_namespace_terminat
 from sampan.controllers.daemonsets.decision import Plan, World, by_node, decide, decide_status
 from sampan.controllers.daemonsets.placement import tied_to
 from sampan.controllers.freshness import STALE_SECONDS, OwnWrites
-from sampan.controllers.ownership import PodOwnership
+from sampan.controllers.ownership import PodOwnership, controllers_of
 from sampan.controllers.podcontrol import PodControl, slow_start
 from sampan.controllers.references import reference
 from sampan.machinery.errors import NotFound
 from sampan.machinery.objects import Object
-from sampan.machinery.selectors import from_label_selector
+from sampan.machinery.selectors import LabelSelector, from_label_selector
 
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 1.0, 900.0
 
@@ -36,12 +36,12 @@ class DaemonSetController(QueueController):
         self._pod_writes: OwnWrites[str] = OwnWrites(context.pods)
         self._history_writes: OwnWrites[str] = OwnWrites(self._revisions)
         self._pods = PodControl(context.client, self._recorder, DAEMON_SETS, self._pod_writes)
-        self._ownership = PodOwnership(context, DAEMON_SETS, self._pod_writes)
+        self._ownership = PodOwnership(context, self._sets, _selector, self._pod_writes)
         self._failures: dict[tuple[str, str], tuple[int, float]] = {}
         self._sets.add_handler(self.enqueue)
         self._nodes.add_handler(self._node_changed)
         self._revisions.add_handler(self._revision_changed)
-        context.pods.add_handler(self._pod_changed)
+        self._ownership.wake(self.queue)
 
     # --- events
 
@@ -52,18 +52,8 @@ class DaemonSetController(QueueController):
             self.queue.add(one.metadata.key)
 
     def _revision_changed(self, old: ControllerRevision | None, new: ControllerRevision | None) -> None:
-        for one in (old, new):
-            controller = one.metadata.controller if one else None
-            if one is not None and controller is not None and controller.kind == DAEMON_SETS.kind:
-                self.queue.add(f"{one.metadata.namespace}/{controller.name}")
-
-    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
-        for key in self._ownership.owners(old, new):
+        for key in controllers_of(DAEMON_SETS, old, new):
             self.queue.add(key)
-        if new is not None and self._ownership.became_orphan(old, new):
-            for one in self._sets.by_index("namespace", new.metadata.namespace):
-                if from_label_selector(one.spec.selector).matches(new.metadata.labels):
-                    self.queue.add(one.metadata.key)
 
     # --- reconciling
 
@@ -74,11 +64,11 @@ class DaemonSetController(QueueController):
         if not (self._pod_writes.seen(key) and self._history_writes.seen(key)):
             self.queue.add_after(key, STALE_SECONDS)
             return
-        if from_label_selector(found.spec.selector).empty:
+        if _selector(found).empty:
             message = "This daemon set is selecting all pods. A non-empty selector is required."
             self._recorder.event(reference(DAEMON_SETS, found.metadata), "Warning", "SelectingAll", message)
             return
-        mine = await self._ownership.claim(found.metadata, from_label_selector(found.spec.selector))
+        mine = await self._ownership.claim(found)
         revision = await self._remember(found)
         world = self._observe(found, mine, revision.hash if revision else "")
         if revision is not None and not found.metadata.deletion_timestamp:
@@ -185,3 +175,7 @@ def _status_object(status: DaemonSetStatus) -> Object:
 def _matters(node: Node) -> tuple[object, ...]:
     """All of a node that placement depends on."""
     return node.metadata.labels, node.spec.taints, node.spec.unschedulable
+
+
+def _selector(found: DaemonSet) -> LabelSelector:
+    return from_label_selector(found.spec.selector)

@@ -21,7 +21,7 @@ from sampan.controllers.references import reference
 from sampan.machinery import times
 from sampan.machinery.errors import NotFound, StatusError
 from sampan.machinery.objects import Object
-from sampan.machinery.selectors import from_label_selector
+from sampan.machinery.selectors import LabelSelector, from_label_selector
 
 
 class JobController(QueueController):
@@ -34,9 +34,9 @@ class JobController(QueueController):
         self._pod_writes: OwnWrites[str] = OwnWrites(context.pods)
         self._job_writes: OwnWrites[str] = OwnWrites(self._jobs)
         self._pods = PodControl(context.client, self._recorder, JOBS, self._pod_writes)
-        self._ownership = PodOwnership(context, JOBS, self._pod_writes)
+        self._ownership = PodOwnership(context, self._jobs, _selector, self._pod_writes)
         self._jobs.add_handler(self._job_changed)
-        context.pods.add_handler(self._pod_changed)
+        self._ownership.wake(self.queue)
 
     # --- events
 
@@ -45,14 +45,6 @@ class JobController(QueueController):
         if new is None and old is not None:
             for pod in self.context.pods.by_index("controller", old.metadata.uid):
                 self.queue.add(f"{pod.metadata.namespace}/{old.metadata.name}")
-
-    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
-        for key in self._ownership.owners(old, new):
-            self.queue.add(key)
-        if new is not None and self._ownership.became_orphan(old, new):
-            for job in self._jobs.by_index("namespace", new.metadata.namespace):
-                if from_label_selector(job.spec.selector).matches(new.metadata.labels):
-                    self.queue.add(job.metadata.key)
 
     # --- reconciling
 
@@ -66,7 +58,7 @@ class JobController(QueueController):
         if not (self._pod_writes.seen(key) and self._job_writes.seen(key)):
             self.queue.add_after(key, STALE_SECONDS)
             return
-        mine = await self._ownership.claim(job.metadata, from_label_selector(job.spec.selector))
+        mine = await self._ownership.claim(job)
         seen = tally(job, mine, {pod.metadata.uid for pod in mine if self._pod_writes.is_doomed(pod)})
         if ending(job.status.conditions) is not None:
             await self._finish(job, seen)
@@ -232,3 +224,7 @@ def _differs(job: Job, status: Object) -> bool:
         "completionTime": found.completion_time,
     }
     return any(value != current[name] for name, value in status.items() if name in current)
+
+
+def _selector(job: Job) -> LabelSelector:
+    return from_label_selector(job.spec.selector)

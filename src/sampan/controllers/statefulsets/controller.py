@@ -14,13 +14,13 @@ from sampan.controllers import history
 from sampan.controllers.context import Context
 from sampan.controllers.controller import QueueController, is_namespace_terminating, split
 from sampan.controllers.freshness import STALE_SECONDS, OwnWrites
-from sampan.controllers.ownership import PodOwnership
+from sampan.controllers.ownership import PodOwnership, controllers_of
 from sampan.controllers.references import reference
 from sampan.controllers.statefulsets.decision import World, decide, decide_status
 from sampan.controllers.statefulsets.identity import claims_of, pod_of
 from sampan.machinery.errors import AlreadyExists, NotFound, StatusError
 from sampan.machinery.objects import Object, name
-from sampan.machinery.selectors import from_label_selector
+from sampan.machinery.selectors import LabelSelector, from_label_selector
 
 
 class StatefulSetController(QueueController):
@@ -33,26 +33,16 @@ class StatefulSetController(QueueController):
         self._pod_writes: OwnWrites[str] = OwnWrites(context.pods)
         self._history_writes: OwnWrites[str] = OwnWrites(self._revisions)
         self._set_writes: OwnWrites[str] = OwnWrites(self._sets)
-        self._ownership = PodOwnership(context, STATEFUL_SETS, self._pod_writes)
+        self._ownership = PodOwnership(context, self._sets, _selector, self._pod_writes)
         self._sets.add_handler(self.enqueue)
         self._revisions.add_handler(self._revision_changed)
-        context.pods.add_handler(self._pod_changed)
+        self._ownership.wake(self.queue)
 
     # --- events
 
     def _revision_changed(self, old: ControllerRevision | None, new: ControllerRevision | None) -> None:
-        for one in (old, new):
-            controller = one.metadata.controller if one else None
-            if one is not None and controller is not None and controller.kind == STATEFUL_SETS.kind:
-                self.queue.add(f"{one.metadata.namespace}/{controller.name}")
-
-    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
-        for key in self._ownership.owners(old, new):
+        for key in controllers_of(STATEFUL_SETS, old, new):
             self.queue.add(key)
-        if new is not None and self._ownership.became_orphan(old, new):
-            for one in self._sets.by_index("namespace", new.metadata.namespace):
-                if from_label_selector(one.spec.selector).matches(new.metadata.labels):
-                    self.queue.add(one.metadata.key)
 
     # --- reconciling
 
@@ -63,7 +53,7 @@ class StatefulSetController(QueueController):
         if not all(writes.seen(key) for writes in (self._pod_writes, self._history_writes, self._set_writes)):
             self.queue.add_after(key, STALE_SECONDS)
             return
-        mine = await self._ownership.claim(found.metadata, from_label_selector(found.spec.selector))
+        mine = await self._ownership.claim(found)
         mine = [pod for pod in mine if pod.metadata.name.rpartition("-")[0] == found.metadata.name]
         revision = await self._remember(found)
         if revision is None:
@@ -189,3 +179,7 @@ def _status_object(status: StatefulSetStatus) -> Object:
         "updateRevision": status.update_revision or None,
         "collisionCount": status.collision_count,
     }
+
+
+def _selector(found: StatefulSet) -> LabelSelector:
+    return from_label_selector(found.spec.selector)

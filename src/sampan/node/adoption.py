@@ -2,7 +2,8 @@
 
 Nothing is started or stopped here; a container that runs as its record says is left alone, one that ended meanwhile
 gets its end recorded, and one that is gone (the machine was restarted) counts as ended, to run again if its pod's
-restart policy says so. Pure but for reading what ended containers left.
+restart policy says so. A postStart hook that was cut short is not run again, as upstream. Pure but for reading what
+ended containers left.
 """
 
 from collections.abc import Iterable, Mapping
@@ -61,4 +62,4 @@ def _reconcile(
     if state.status == "stopped":
         message = containers.termination_log(container.name, state.attempt)
         return record.end(ending.exit_of(container, state, message))
-    return replace(record, waiting=None)
+    return replace(record, waiting=None).begun(container)

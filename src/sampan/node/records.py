@@ -83,6 +83,13 @@ class Record:
             backoff=self.backoff,
         )
 
+    def begun(self, container: Container) -> "Record":
+        """The record once the run's postStart hook is over: without probes, a container is ready as soon as it runs."""
+        if self.started:
+            return self
+        started = container.startup_probe is None
+        return replace(self, started=started, ready=started and container.readiness_probe is None)
+
     def end(self, ended: Exit) -> "Record":
         """The record once the run has ended."""
         return replace(self, running_since=None, exit=ended, waiting=None, started=False, ready=False)

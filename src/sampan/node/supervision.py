@@ -85,8 +85,3 @@ class Supervision:
             unhealthy=unhealthy,
             failed_attempt=failed_attempt,
         )
-
-
-def ready_at_start(container: Container) -> bool:
-    """Without probes, a container is ready as soon as it runs."""
-    return container.startup_probe is None and container.readiness_probe is None

@@ -34,7 +34,7 @@ from sampan.node.runtime.types import ContainerState
 from sampan.node.status import PodFate, PodView, pod_status
 from sampan.node.status_writer import StatusWriter
 from sampan.node.stopping import Patience, Stopper
-from sampan.node.supervision import Callbacks, Supervision, ready_at_start
+from sampan.node.supervision import Callbacks, Supervision
 
 log = logging.getLogger(__name__)
 
@@ -207,8 +207,7 @@ class PodWorker:
             return
         record = self.records[name]
         if record.container_id == run.id and record.running:
-            started, ready = container.startup_probe is None, ready_at_start(container)
-            self._put(name, replace(record, started=started, ready=ready))
+            self._put(name, record.begun(container))
             self._supervision.watch(container, self.records[name], ip)
         state = self._node.runtime.state(run.id)
         if state and state.status == "stopped":

@@ -32,11 +32,11 @@ bench: setup
 	@scripts/setup bench
 	@$(BIN)/python benchmarks/bench_cluster.py
 	@$(BIN)/python benchmarks/bench_api.py
-	@$(BIN)/python benchmarks/bench_proxy.py --mode nftables --sizes 1000x10,5000x10,10000x10,5000x50
+	@PYTHONPATH=tests $(BIN)/python benchmarks/bench_proxy.py --mode nftables --sizes 1000x10,5000x10,10000x10,5000x50
 	@$(BIN)/python benchmarks/bench_dns.py
 
 bench-proxy: setup
-	@$(BIN)/python benchmarks/bench_proxy.py && $(BIN)/python benchmarks/bench_proxy_path.py
+	@PYTHONPATH=tests $(BIN)/python benchmarks/bench_proxy.py && PYTHONPATH=tests $(BIN)/python benchmarks/bench_proxy_path.py
 
 clean:
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

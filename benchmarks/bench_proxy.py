@@ -2,7 +2,8 @@
 
 Cold is the first sync after the informers have everything; restart is the first sync of another proxy over the rules of
 the first; one change is an endpoint added to or removed from one Service, from the event to the committed rules
-(median). Memory is the peak of the whole process, objects included.
+(median). Memory is the peak of the whole process, objects included. Where this machine's kernel has no IPVS, that mode
+is measured in user-mode Linux, in a table of its own: everything is slower there.
 
     benchmarks/bench_proxy.py [--mode MODE] [--sizes 1000x10,5000x50,10000x10]
 """
@@ -14,17 +15,21 @@ import gc
 import multiprocessing
 import os
 import resource
+import shlex
 import statistics
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from report import table
 from sampan.api.core_v1 import Service, ServicePort, ServiceSpec
 from sampan.api.discovery_v1 import EndpointConditions, EndpointPort
 from sampan.api.meta_v1 import ObjectMeta
 from sampan.client.config import Config
+from sampan.kernel import ipvs
 from sampan.proxy.backends.interface import BackendError
 from sampan.proxy.backends.registry import BACKENDS
 from sampan.proxy.metrics import Metrics
@@ -32,9 +37,11 @@ from sampan.proxy.objects import SERVICE_NAME, Slice, SliceEndpoint
 from sampan.proxy.options import ProxyOptions
 from sampan.proxy.syncer import Syncer
 from sampan.proxy.tracker import Tracker
+from support import uml
 
 SIZES = "1000x10,5000x50,10000x10"
 CHANGES = 40
+GUEST_SECONDS = 900.0
 CLONE_NEWNET = 0x40000000
 READY = EndpointConditions(ready=True, serving=True, terminating=False)
 
@@ -151,6 +158,14 @@ def measured(mode: str, services: int, endpoints: int) -> Row | str:
     return row
 
 
+def in_guest(sizes: str) -> str:
+    """What this program prints of the ipvs mode on a kernel that has IPVS."""
+    again = (
+        f"PYTHONPATH=tests exec {sys.executable} {Path(__file__).resolve()} --mode ipvs --sizes {shlex.quote(sizes)}"
+    )
+    return uml.run(again, seconds=GUEST_SECONDS, memory="4G").output
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mode", choices=list(BACKENDS), action="append")
@@ -159,12 +174,20 @@ def main() -> None:
     sizes = [tuple(map(int, each.split("x"))) for each in given.sizes.split(",")]
     rows: list[Row] = []
     for mode in given.mode or list(BACKENDS):
+        if mode == "ipvs" and not ipvs.loaded() and not uml.missing():
+            print("\nipvs, in user-mode Linux:", in_guest(given.sizes), sep="\n")
+            continue
         for services, endpoints in sizes:
             row = measured(mode, services, endpoints)
             if isinstance(row, Row):
                 rows.append(row)
             else:
                 print(f"{mode} with {services:,} Services of {endpoints} endpoints: {row}")
+    if rows:
+        show(rows)
+
+
+def show(rows: list[Row]) -> None:
     table(
         "Services into the kernel",
         ("mode", "services", "endpoints each", "cold s", "restart s", "one change ms", "peak MB"),

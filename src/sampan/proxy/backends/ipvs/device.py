@@ -38,7 +38,9 @@ class Device:
         self._change(add_address, ips)
 
     def not_yet_local(self, ips: Iterable[str]) -> list[str]:
-        """Those that the kernel does not take packets for yet: it puts IPv6 addresses in force in its own time."""
+        """Those that the kernel does not take packets for yet: it puts IPv6 addresses, no others, in force later."""
+        if self._family != 6:
+            return []
         return [ip for ip in ips if not self._routes.is_local(ip)]
 
     def remove(self, ips: Iterable[str]) -> None:

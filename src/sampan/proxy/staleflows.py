@@ -7,15 +7,16 @@ deletes.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sampan.kernel.conntrack import Flow
+from sampan.kernel.conntrack import ANY, Address, Flow
 from sampan.proxy.state import ServicePort
 from sampan.proxy.tracker import Changes
 
-Address = tuple[str, int]
-
 
 def udp_addresses(changes: Changes, node_ips: Sequence[str]) -> dict[Address, frozenset[Address]]:
-    """For every UDP address of the changed Services whose flows may be stale: the endpoints that may serve it now."""
+    """For every UDP address of the changed Services whose flows may be stale: the endpoints that may serve it now.
+
+    A node port is also given without an address, because some modes serve it at every local one.
+    """
     found: dict[Address, frozenset[Address]] = {}
     for before, after in changes.values():
         kept = frozenset((each.ip, each.port) for each in after.all_endpoints()) if after else frozenset()
@@ -27,16 +28,22 @@ def udp_addresses(changes: Changes, node_ips: Sequence[str]) -> dict[Address, fr
 
 
 def stale(flows: Iterable[Flow], serving: Mapping[Address, frozenset[Address]]) -> list[Flow]:
-    """The flows that were addressed to one of the given addresses and are answered by someone else."""
-    found = []
+    """The flows that were addressed to one of the given addresses and are answered by someone else.
+
+    Of those to a node port at another address, only what was translated has to do with the Service.
+    """
+    found: dict[tuple[bytes, bytes], Flow] = {}
     for flow in flows:
-        backends = serving.get((flow.destination, flow.destination_port))
-        if backends is not None and (flow.backend, flow.backend_port) not in backends:
-            found.append(flow)
-    return found
+        to, answering = (flow.destination, flow.destination_port), (flow.backend, flow.backend_port)
+        backends = serving.get(to)
+        if backends is None and answering != to:
+            backends = serving.get((ANY, flow.destination_port))
+        if backends is not None and answering not in backends:
+            found[flow.identity] = flow
+    return list(found.values())
 
 
 def _addresses(port: ServicePort, node_ips: Sequence[str]) -> list[Address]:
     ips = (port.cluster_ip, *port.external_ips, *port.load_balancer_ips)
-    node_ports = [(ip, port.node_port) for ip in node_ips] if port.node_port else []
+    node_ports = [(ip, port.node_port) for ip in (*node_ips, ANY)] if port.node_port else []
     return [(ip, port.port) for ip in ips] + node_ports

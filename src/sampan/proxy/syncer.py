@@ -152,7 +152,7 @@ class Syncer:
             return
         self._conntrack = self._conntrack or Conntrack()
         try:
-            found = stale(self._conntrack.flows(family, "UDP"), serving)
+            found = stale(self._conntrack.flows_to(family, "UDP", serving.keys()), serving)
             self._conntrack.delete(family, found)
         except (OSError, ValueError) as error:
             log.error("forgetting UDP flows: %s", error)

@@ -1,9 +1,7 @@
 """Half an hour's changes in seconds, while the proxy is killed again and again: the kernel ends as a fresh start's."""
 
 import asyncio
-import os
 import random
-import shutil
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,6 +21,7 @@ from sampan.proxy.options import ProxyOptions
 from sampan.proxy.servicecidrs import SERVICE_CIDRS, ServiceCIDR
 from sampan.proxy.syncer import Syncer
 from sampan.proxy.tracker import Tracker
+from support import iptablesvariants
 from support.apiserver import running_apiserver
 from support.proxydumps import DUMPS, Dump
 from support.proxyprocess import ProxyProcess
@@ -37,24 +36,13 @@ CHANGES = 360
 
 KILLS = 4
 NAMES = [f"svc-{number}" for number in range(25)]
-LEGACY = "iptables-legacy"
 
 
 def choose(variant: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The mode of a variant; its commands come first in PATH, with a lock of our own instead of the whole machine's."""
+    """The mode of a variant."""
     if variant == "ipvs" and not ipvs.loaded():
         pytest.skip("this kernel has no IPVS; test_proxy_ipvs.py runs this test on one that has it")
-    monkeypatch.setenv("XTABLES_LOCKFILE", str(directory / "lock"))
-    if variant != LEGACY:
-        return variant
-    legacy = shutil.which("xtables-legacy-multi") or pytest.skip("there is no iptables-legacy")
-    commands = directory / "commands"
-    commands.mkdir()
-    for name in ("iptables", "ip6tables"):
-        for verb in ("", "-save", "-restore"):
-            (commands / f"{name}{verb}").symlink_to(legacy)
-    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
-    return "iptables"
+    return iptablesvariants.choose(variant, directory, monkeypatch)
 
 
 def in_network(path: Path, action: Callable[[], Awaitable[T]]) -> T:
@@ -119,7 +107,7 @@ class Churn:
         }
 
 
-@pytest.mark.parametrize("variant", [*DUMPS, LEGACY])
+@pytest.mark.parametrize("variant", [*DUMPS, iptablesvariants.LEGACY])
 def test_after_churn_and_kills_the_kernel_is_as_after_a_fresh_start(
     variant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from sampan.client.rest import Client
 from sampan.http.client import HTTPClient
 from sampan.kernel import netns
 from sampan.kernel.nft import Nft
+from sampan.proxy.backends import keys
 from sampan.proxy.backends.nftables import layout
 from sampan.proxy.main import run
 from sampan.proxy.options import ProxyOptions
@@ -58,7 +59,7 @@ def slice_(name: str, ips: list[str], node: str = "node-1") -> dict[str, Any]:
 
 def targets_of(nft: Nft, ip: str, count: int) -> list[str]:
     """Where the kernel would send connections to port 80 of `ip`, if it has that many endpoints."""
-    key = layout.service_key(ip, "TCP", 80)
+    key = keys.service_key(ip, "TCP", 80)
     if layout.endpoint_map(count) not in nft.sets(4, layout.TABLE):
         return []
     elements = nft.elements(4, layout.TABLE, layout.endpoint_map(count))

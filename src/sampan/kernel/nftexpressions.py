@@ -8,6 +8,11 @@ from sampan.kernel.netlink import nested, text, u8
 from sampan.kernel.nfnetlink import be32, be64
 from sampan.kernel.nft import FAMILIES, LIST_ELEM
 
+FIRST_REGISTER = 8
+"""NFT_REG32_00; registers of 32 bits follow each other."""
+
+RETURN = (1 << 32) - 5
+
 
 def payload(register: int, base: int, offset: int, size: int) -> bytes:
     """Load packet bytes; base 1 is the network header, 2 the transport header."""
@@ -26,6 +31,22 @@ def ct_original(register: int, key: str, family: int) -> bytes:
     """Load what the client addressed, before any translation: `daddr` or `proto-dst`."""
     number = {"daddr": {4: 20, 6: 22}[family], "proto-dst": 12}[key]
     return _expression("ct", be32(1, register), be32(2, number), u8(3, 0))
+
+
+def original_service(register: int, family: int) -> list[bytes]:
+    """Load what the client addressed, as address . protocol . port: one word more than two beside the address."""
+    words = 1 if family == 4 else 4
+    return [ct_original(register, "daddr", family), *original_port(register + words, family)]
+
+
+def original_port(register: int, family: int) -> list[bytes]:
+    """Load the protocol and the port that the client addressed."""
+    return [meta_l4proto(register), ct_original(register + 1, "proto-dst", family)]
+
+
+def end_of_chain() -> bytes:
+    """Go back to where this chain was jumped to."""
+    return _expression("immediate", be32(1, 0), nested(2, nested(2, be32(1, RETURN))))
 
 
 def verdict_lookup(name: str, key: int) -> bytes:

@@ -71,7 +71,10 @@ def read_sorted(text: str) -> Iterator[str]:
 
 LISTINGS: dict[str, tuple[Listing, ...]] = {
     "nftables": (Listing((("nft", "list", "table", "{ip}", "sampan-proxy"),), read_nft),),
-    "iptables": (Listing((("{iptables}-save",),), read_iptables),),
+    "iptables": (
+        Listing((("{iptables}-save",),), read_iptables),
+        Listing((("nft", "list", "table", "{ip}", "sampan-proxy-accounting"),), read_nft),
+    ),
     "ipvs": (
         Listing((("{iptables}-save",),), read_iptables),
         Listing(

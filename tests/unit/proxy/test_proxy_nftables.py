@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 
 from sampan.api.core_v1 import LoadBalancerIngress
+from sampan.proxy.backends import keys
 from sampan.proxy.backends.nftables import chains, layout
 from sampan.proxy.backends.nftables.encode import VERDICTS, transaction
 from sampan.proxy.backends.nftables.ledger import Delta, Ledger, Tally
@@ -92,7 +93,7 @@ def ledger(*events: Event) -> Ledger:
 
 
 def target(of: Ledger, ip: str, port: int) -> Any:
-    return of.targets.get(layout.service_key(ip, "TCP", port))
+    return of.targets.get(keys.service_key(ip, "TCP", port))
 
 
 ONE_HERE_ONE_THERE = ("slice", slice_(endpoint("10.244.0.1"), endpoint("10.244.1.1", node="node-2")))

@@ -10,6 +10,7 @@ from contextlib import closing
 from sampan.kernel import commands
 from sampan.kernel.ipvs import Ipvs, Key
 from sampan.kernel.nft import Nft
+from sampan.proxy.backends import keys
 from sampan.proxy.backends.iptables import names
 from sampan.proxy.backends.nftables import chains, layout
 from sampan.proxy.backends.userspace import rules as userspace
@@ -40,7 +41,7 @@ async def read_nftables(destination: Destination, outside: bool) -> Rule:
 
 
 def _nft_targets(destination: Destination, count: int, local: bool) -> tuple[str, ...]:
-    key = layout.service_key(destination.ip, destination.protocol, destination.port)
+    key = keys.service_key(destination.ip, destination.protocol, destination.port)
     family = 6 if ":" in destination.ip else 4
     with closing(Nft()) as nft:
         found = [

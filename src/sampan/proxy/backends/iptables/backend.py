@@ -6,10 +6,14 @@ for the lines in shared chains: a change brings with it what it changes.
 """
 
 import asyncio
+import logging
+import shutil
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 
 from sampan.kernel import iptables
+from sampan.kernel.nft import NftError
+from sampan.proxy.backends.accounting import Accounting
 from sampan.proxy.backends.interface import BackendError, Count
 from sampan.proxy.backends.iptables import names
 from sampan.proxy.backends.iptables.plan import TABLES, Input, Saved, joined, partial, removal, repair, text
@@ -19,6 +23,8 @@ from sampan.proxy.backends.iptables.tally import Tally
 from sampan.proxy.options import ProxyOptions
 from sampan.proxy.state import ServicePortName, State, is_family
 from sampan.proxy.tracker import Changes
+
+log = logging.getLogger(__name__)
 
 CHAINS_AT_ONCE = 1500
 """Measured: from 1,000 to 2,000 iptables-nft takes the least time in all."""
@@ -33,6 +39,8 @@ class IptablesBackend:
         self._shared_parts: dict[ServicePortName, PortRules] = {}
         self._shared: Lines = {}
         self._node_ips: tuple[str, ...] | None = None
+        self._accounting = Accounting(family, every_local_address=not options.node_port_addresses)
+        self._accounted: bool | None = None  # until it has been tried
         self._tally = Tally()
         self._reading = asyncio.Lock()
 
@@ -48,6 +56,7 @@ class IptablesBackend:
     async def apply(self, state: State, changes: Changes | None) -> None:
         whole_again = changes is None or self._node_ips != state.node_ips
         self._node_ips = None  # until the kernel has agreed
+        await self._account(state, None if whole_again else changes)
         try:
             if whole_again:
                 await self._repair(state)
@@ -60,16 +69,25 @@ class IptablesBackend:
     async def cleanup(self) -> None:
         self._node_ips = None
         try:
+            if shutil.which("nft"):
+                await self._accounting.remove()
+        except (OSError, NftError) as error:
+            log.debug("%s", error)
+        try:
             saved = await self._saved()
             await self._restore_all(lambda limit: removal(saved, limit))
         except (OSError, iptables.IptablesError) as error:
             raise BackendError(f"iptables: {error}") from error
 
     def close(self) -> None:
-        """There is nothing to give up."""
+        self._accounting.close()
 
     async def counts(self) -> AsyncIterator[tuple[ServicePortName, Count]]:
-        """How many connections every service port has had; nat rules see no more than the first packet of each."""
+        """What every service port has had: without nftables in the kernel, connections only."""
+        if self._accounted:
+            for counted in self._accounting.counts():
+                yield counted
+            return
         chains = {make(name): name for name in self._shared_parts for make in (names.service_chain, names.local_chain)}
         async with self._reading:
             try:
@@ -79,6 +97,19 @@ class IptablesBackend:
             found = await asyncio.to_thread(self._tally.read, lines, chains)
         for name, connections in found.items():
             yield name, Count(connections, None)
+
+    async def _account(self, state: State, changes: Changes | None) -> None:
+        """Let what is about to change be counted. Where that cannot be, it is said once, and nothing else fails."""
+        if changes is not None and self._accounted is False:
+            return
+        try:
+            if changes is None or not self._accounting.follow(changes):
+                await self._accounting.begin(state)
+            self._accounted = True
+        except (OSError, NftError) as error:
+            if self._accounted is not False:
+                log.warning("IPv%d: bytes of Services are not counted, only connections: %s", self._family, error)
+            self._accounted = False
 
     async def _repair(self, state: State) -> None:
         saved = await self._saved()

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 from sampan.kernel.nft import Nft, NftError, Transaction, key_element, load
+from sampan.proxy.backends import keys
 from sampan.proxy.backends.interface import BackendError, Count
 from sampan.proxy.backends.nftables import layout
 from sampan.proxy.backends.nftables.base import BaseOptions, removal, ruleset
@@ -130,7 +131,7 @@ class NftablesBackend:
         its way that still saw the old endpoints.
         """
         nft = self._open()
-        size = layout.ADDRESS_BYTES[self._family]
+        size = keys.ADDRESS_BYTES[self._family]
         stale = [
             key_element(key)
             for key, chosen in nft.elements(self._family, layout.TABLE, layout.AFFINITY)

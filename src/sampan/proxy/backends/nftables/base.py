@@ -121,7 +121,7 @@ def _hooks(options: BaseOptions) -> dict[str, tuple[str, list[str]]]:
         f"{key} vmap @{layout.EXTERNAL_SERVICES}",
         *([f"{ip} daddr {{ {', '.join(options.service_cidrs)} }} drop"] if options.service_cidrs else []),
     ]
-    account = [f"ct status dnat jump {layout.ACCOUNT}"]
+    account = f"ct status dnat jump {layout.ACCOUNT}"
     return {
         "prerouting": ("type nat hook prerouting priority -100; policy accept;", dispatch),
         "output": ("type nat hook output priority -100; policy accept;", dispatch),
@@ -136,8 +136,8 @@ def _hooks(options: BaseOptions) -> dict[str, tuple[str, list[str]]]:
             ],
         ),
         "input": ("type nat hook input priority 100; policy accept;", [f"ct status dnat jump {layout.REMEMBER}"]),
-        "traffic-out": ("type filter hook postrouting priority 0; policy accept;", account),
-        "traffic-in": ("type filter hook input priority 0; policy accept;", account),
+        "traffic-out": ("type filter hook postrouting priority 0; policy accept;", [account]),
+        "traffic-in": ("type filter hook input priority 0; policy accept;", [f'iifname != "lo" {account}']),
         "forward": ("type filter hook forward priority 0; policy accept;", ["ct state invalid drop"]),
     }
 

@@ -13,6 +13,7 @@ import re
 from typing import NamedTuple
 
 from sampan.kernel import nftexpressions as nft
+from sampan.proxy.backends import keys
 from sampan.proxy.backends.nftables import layout
 
 _SPREAD = re.compile(r"(local-)?(pick|sticky)-(\d+)")
@@ -23,8 +24,6 @@ Rule = list[bytes]
 _NETWORK, _TRANSPORT = 1, 2
 _SADDR_OFFSET = {4: 12, 6: 8}
 _DADDR_OFFSET = {4: 16, 6: 24}
-_FIRST_REGISTER = 8
-"""NFT_REG32_00; registers of 32 bits follow each other."""
 
 
 class Spread(NamedTuple):
@@ -70,16 +69,16 @@ def rules(name: str, family: int) -> list[Rule]:
 def dispatch_remembering(family: int) -> Rule:
     """The rule by which a packet of a Service with affinity finds its remembering chain."""
     return [
-        *_load_original_service_key(family, _FIRST_REGISTER),
-        nft.verdict_lookup(layout.STICKY_SERVICES, _FIRST_REGISTER),
+        *nft.original_service(nft.FIRST_REGISTER, family),
+        nft.verdict_lookup(layout.STICKY_SERVICES, nft.FIRST_REGISTER),
     ]
 
 
 def counting(family: int) -> Rule:
     """The rule that counts a packet of a connection to a Service."""
     return [
-        *_load_original_service_key(family, _FIRST_REGISTER),
-        nft.set_lookup(layout.TRAFFIC, _FIRST_REGISTER),
+        *nft.original_service(nft.FIRST_REGISTER, family),
+        nft.set_lookup(layout.TRAFFIC, nft.FIRST_REGISTER),
     ]
 
 
@@ -101,8 +100,8 @@ def rules_text(name: str, family: int) -> list[str]:
 
 def _pick(spread: Spread, family: int) -> Rule:
     """Send to a random endpoint."""
-    words = layout.ADDRESS_BYTES[family] // 4
-    first = _FIRST_REGISTER
+    words = keys.ADDRESS_BYTES[family] // 4
+    first = nft.FIRST_REGISTER
     return [
         *_load_service_key(family, first),
         nft.numgen_random(first + words + 2, spread.endpoints, _offset(spread)),
@@ -113,13 +112,13 @@ def _pick(spread: Spread, family: int) -> Rule:
 
 def _remember(seconds: int, family: int) -> Rule:
     """Note where the client was sent; for one that is known already only the time starts again."""
-    size = layout.ADDRESS_BYTES[family]
+    size = keys.ADDRESS_BYTES[family]
     words = size // 4
-    first = _FIRST_REGISTER
+    first = nft.FIRST_REGISTER
     chosen = first + 2 * words + 2
     return [
         _load_source(family, first),
-        *_load_original_service_key(family, first + words),
+        *nft.original_service(first + words, family),
         nft.payload(chosen, _NETWORK, _DADDR_OFFSET[family], size),
         nft.payload(chosen + words, _TRANSPORT, 2, 2),
         nft.dynset_update(layout.AFFINITY, first, chosen, seconds),
@@ -128,8 +127,8 @@ def _remember(seconds: int, family: int) -> Rule:
 
 def _follow(family: int) -> Rule:
     """Send to the endpoint that is remembered for this client."""
-    words = layout.ADDRESS_BYTES[family] // 4
-    first = _FIRST_REGISTER
+    words = keys.ADDRESS_BYTES[family] // 4
+    first = nft.FIRST_REGISTER
     return [
         _load_source(family, first),
         *_load_service_key(family, first + words),
@@ -139,24 +138,15 @@ def _follow(family: int) -> Rule:
 
 
 def _load_source(family: int, register: int) -> bytes:
-    return nft.payload(register, _NETWORK, _SADDR_OFFSET[family], layout.ADDRESS_BYTES[family])
+    return nft.payload(register, _NETWORK, _SADDR_OFFSET[family], keys.ADDRESS_BYTES[family])
 
 
 def _load_service_key(family: int, register: int) -> list[bytes]:
-    words = layout.ADDRESS_BYTES[family] // 4
+    words = keys.ADDRESS_BYTES[family] // 4
     return [
-        nft.payload(register, _NETWORK, _DADDR_OFFSET[family], layout.ADDRESS_BYTES[family]),
+        nft.payload(register, _NETWORK, _DADDR_OFFSET[family], keys.ADDRESS_BYTES[family]),
         nft.meta_l4proto(register + words),
         nft.payload(register + words + 1, _TRANSPORT, 2, 2),
-    ]
-
-
-def _load_original_service_key(family: int, register: int) -> list[bytes]:
-    words = layout.ADDRESS_BYTES[family] // 4
-    return [
-        nft.ct_original(register, "daddr", family),
-        nft.meta_l4proto(register + words),
-        nft.ct_original(register + words + 1, "proto-dst", family),
     ]
 
 

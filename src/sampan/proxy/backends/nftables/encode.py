@@ -16,6 +16,7 @@ from sampan.kernel.nft import (
     key_element,
     range_element,
 )
+from sampan.proxy.backends import keys
 from sampan.proxy.backends.nftables import layout
 from sampan.proxy.backends.nftables.chains import counting, dispatch_remembering, is_made_on_demand, parse, rules
 from sampan.proxy.backends.nftables.ledger import Delta
@@ -127,7 +128,7 @@ def _only(this: Target | None, other: Target | None) -> list[Range]:
 
 
 def _members(ips: Sequence[str], *, twice: bool = False) -> list[bytes]:
-    packed = [layout.address(ip) for ip in ips]
+    packed = [keys.address(ip) for ip in ips]
     return [key_element(each + each if twice else each) for each in packed]
 
 
@@ -136,7 +137,7 @@ def _slot_elements(
 ) -> dict[str, list[bytes]]:
     """The endpoint elements that the first target has and the second has not, in runs, by map."""
     size = layout.slot_bytes(family)
-    before, between = data_element_frame(layout.ADDRESS_BYTES[family] + 12, size)
+    before, between = data_element_frame(keys.ADDRESS_BYTES[family] + 12, size)
     found: dict[str, list[bytes]] = {}
     for key, this, other in triples:
         if this is None:

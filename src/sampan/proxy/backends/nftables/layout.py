@@ -13,6 +13,7 @@ from functools import cache
 from socket import inet_pton
 from typing import NamedTuple
 
+from sampan.proxy.backends.keys import ADDRESS_BYTES, PROTOCOLS
 from sampan.proxy.state import Endpoint
 
 TABLE = "sampan-proxy"
@@ -47,22 +48,10 @@ ACCOUNT = "account"
 LOCAL_OFFSET = 1 << 16
 """Where in the index the endpoints for the Local policy begin, beside those for everyone."""
 
-PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 PROTOCOL_NAMES = {number: name.lower() for name, number in PROTOCOLS.items()}
 
 ADDRESS_TYPES = {4: "ipv4_addr", 6: "ipv6_addr"}
-ADDRESS_BYTES = {4: 4, 6: 16}
 _PORT = struct.Struct(">HH")
-
-
-def address(ip: str) -> bytes:
-    """An address's bytes. Raises OSError if it is none."""
-    return socket.inet_pton(socket.AF_INET6 if ":" in ip else socket.AF_INET, ip)
-
-
-def service_key(ip: str, protocol: str, port: int) -> bytes:
-    """address . protocol . port"""
-    return address(ip) + bytes((PROTOCOLS[protocol], 0, 0, 0)) + _PORT.pack(port, 0)
 
 
 def slots(family: int, endpoints: Iterable[Endpoint]) -> bytes:

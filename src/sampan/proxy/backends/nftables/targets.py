@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from sampan.proxy.backends import keys
 from sampan.proxy.backends.nftables import layout
 from sampan.proxy.backends.nftables.chains import Spread, is_made_on_demand, remember_chain
 from sampan.proxy.state import Endpoint, ServicePort
@@ -40,13 +41,13 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 
 def targets(port: ServicePort, node_ips: Sequence[str]) -> dict[bytes, Target]:
     """Every key that this service port answers to, with its target."""
-    found = {layout.service_key(port.cluster_ip, port.protocol, port.port): _internal(port)}
+    found = {keys.service_key(port.cluster_ip, port.protocol, port.port): _internal(port)}
     external = _external(port)
     for ip, number in _external_addresses(port, node_ips):
-        found[layout.service_key(ip, port.protocol, number)] = external
+        found[keys.service_key(ip, port.protocol, number)] = external
     if port.source_ranges:
         for ip in port.load_balancer_ips:
-            key = layout.service_key(ip, port.protocol, port.port)
+            key = keys.service_key(ip, port.protocol, port.port)
             found[key] = msgspec.structs.replace(
                 external, external=layout.FIREWALLED + external.external, sources=_sources(key, port, ip, node_ips)
             )

@@ -80,7 +80,9 @@ def _through(facts: ClusterFacts, via: str, outside_ip: str) -> ClusterFacts:
         return facts
     if via and facts.node(via) is None:
         raise CommandError(f"no node {via!r}; there are: {', '.join(node.metadata.name for node in facts.nodes)}")
-    client = msgspec.structs.replace(facts.client, node=via or facts.client.node, ip=outside_ip)
+    client = msgspec.structs.replace(
+        facts.client, node=via or facts.client.node, ips=(outside_ip,) if outside_ip else ()
+    )
     return msgspec.structs.replace(facts, client=client)
 
 

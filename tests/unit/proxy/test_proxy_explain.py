@@ -79,8 +79,8 @@ AT_NODE_PORT = Destination(ip=NODE_IPS[HERE], protocol="TCP", port=30080)
 LEADS = Rule(destination=AT_CLUSTER_IP, outcome=ENDPOINTS, targets=("10.244.0.5:8080",), lines=("the rule",))
 ANSWER = DNSAnswer(name="web.default.svc.cluster.local", addresses=(IP,))
 REFUSES = Rule(destination=AT_CLUSTER_IP, outcome=REFUSED)
-INSIDE = Client(kind=NODE, node=HERE, ip=NODE_IPS[HERE])
-OUTSIDER = Client(kind=OUTSIDE, node=HERE, ip="10.2.2.1")
+INSIDE = Client(kind=NODE, node=HERE, ips=(NODE_IPS[HERE],))
+OUTSIDER = Client(kind=OUTSIDE, node=HERE, ips=("10.2.2.1",))
 
 
 @dataclass

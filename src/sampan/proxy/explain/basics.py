@@ -43,7 +43,7 @@ def service_step(service: Service) -> Step:
     )
     if not spec.cluster_ip:
         return wrong(SERVICE, "it has no cluster IP", "see its events: kubectl describe service")
-    return fine(SERVICE, f"{spec.type} {spec.cluster_ip}, {ports}")
+    return fine(SERVICE, f"{spec.type} {' and '.join(spec.cluster_ips or (spec.cluster_ip,))}, {ports}")
 
 
 def dns_step(service: Service, facts: ClusterFacts, answer: DNSAnswer) -> Step:
@@ -61,9 +61,9 @@ def dns_step(service: Service, facts: ClusterFacts, answer: DNSAnswer) -> Step:
 
 
 def _wanted_addresses(service: Service, facts: ClusterFacts) -> set[str]:
-    """IPv4 addresses: a headless Service's are those of its endpoints."""
+    """Of all its families; a headless Service's are those of its endpoints."""
     if service.spec.cluster_ip != "None":
-        return {ip for ip in (service.spec.cluster_ips or (service.spec.cluster_ip,)) if ip and ":" not in ip}
+        return {ip for ip in (service.spec.cluster_ips or (service.spec.cluster_ip,)) if ip}
     even_unready = service.spec.publish_not_ready_addresses
     return {
         ip
@@ -71,7 +71,6 @@ def _wanted_addresses(service: Service, facts: ClusterFacts) -> set[str]:
         for endpoint in each.endpoints
         if even_unready or endpoint.conditions.ready is not False
         for ip in endpoint.addresses
-        if ":" not in ip
     }
 
 

@@ -12,10 +12,11 @@ import msgspec
 
 from sampan.http.client import HTTPClient
 from sampan.kernel.conntrack import Conntrack
-from sampan.proxy.explain.facts import Destination, DNSAnswer, Listening, NodeFacts, Questions, Rule, TrackedFlow
+from sampan.proxy.explain.facts import Destination, DNSAnswer, Listening, NodeFacts, Questions, Rule, TrackedFlow, place
 from sampan.proxy.explain.readers import READERS
 from sampan.proxy.explain.sockets import listening
 from sampan.proxy.options import METRICS_PORT
+from sampan.proxy.state import is_family
 
 DNS_SECONDS = 2.0
 MAX_FLOWS = 10_000
@@ -56,14 +57,17 @@ async def proxy_mode() -> str:
 def tracked(destinations: Sequence[Destination]) -> tuple[TrackedFlow, ...]:
     """The connections to these that the kernel remembers."""
     wanted = {(each.protocol, each.ip, each.port): each for each in destinations}
+    kinds = {(6 if ":" in each.ip else 4, each.protocol) for each in destinations}
     found: list[TrackedFlow] = []
     try:
         with closing(Conntrack()) as tracking:
-            for protocol in {each.protocol for each in destinations}:
-                for flow in tracking.flows(4, protocol):
+            for family, protocol in sorted(kinds):
+                addresses = [(each.ip, each.port) for each in destinations if each.protocol == protocol]
+                mine = [each for each in addresses if is_family(each[0], family)]
+                for flow in {each.identity: each for each in tracking.flows_to(family, protocol, mine)}.values():
                     destination = wanted.get((protocol, flow.destination, flow.destination_port))
                     if destination and len(found) < MAX_FLOWS:
-                        backend = f"{flow.backend}:{flow.backend_port}"
+                        backend = place(flow.backend, flow.backend_port)
                         found.append(TrackedFlow(client=flow.client, destination=destination, backend=backend))
     except (OSError, ValueError) as error:
         tell(f"listing tracked connections: {error}")
@@ -81,24 +85,25 @@ def sockets(questions: Questions) -> dict[str, tuple[Listening, ...]]:
 
 
 async def ask_dns(questions: Questions) -> DNSAnswer:
-    """The A records of a name, asked as a pod would ask."""
+    """The addresses of a name, of both families, asked as a pod would ask."""
     import dns.asyncquery
     import dns.exception
     import dns.message
     import dns.rcode
     import dns.rdatatype
 
-    name = questions.dns_name
-    query = dns.message.make_query(f"{name}.", "A")
-    try:
-        answer = await dns.asyncquery.udp(query, questions.dns_server, timeout=DNS_SECONDS)
-    except dns.exception.Timeout:
-        return DNSAnswer(name=name, failure=f"{questions.dns_server} does not answer")
-    except (OSError, dns.exception.DNSException) as error:
-        return DNSAnswer(name=name, failure=f"{questions.dns_server}: {error}")
-    if answer.rcode() != dns.rcode.NOERROR:
-        return DNSAnswer(name=name, failure=f"{questions.dns_server} says {dns.rcode.to_text(answer.rcode())}")
-    found = [str(item) for group in answer.answer if group.rdtype == dns.rdatatype.A for item in group]
+    name, server = questions.dns_name, questions.dns_server
+    found: list[str] = []
+    for kind in (dns.rdatatype.A, dns.rdatatype.AAAA):
+        try:
+            answer = await dns.asyncquery.udp(dns.message.make_query(f"{name}.", kind), server, timeout=DNS_SECONDS)
+        except dns.exception.Timeout:
+            return DNSAnswer(name=name, failure=f"{server} does not answer")
+        except (OSError, dns.exception.DNSException) as error:
+            return DNSAnswer(name=name, failure=f"{server}: {error}")
+        if answer.rcode() != dns.rcode.NOERROR:
+            return DNSAnswer(name=name, failure=f"{server} says {dns.rcode.to_text(answer.rcode())}")
+        found += [str(item) for group in answer.answer if group.rdtype == kind for item in group]
     return DNSAnswer(name=name, addresses=tuple(sorted(found)))
 
 

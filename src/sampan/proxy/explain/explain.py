@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sampan.api.core_v1 import Service
 from sampan.proxy.explain.basics import dns_step, missing_service, ping_steps, service_step
 from sampan.proxy.explain.facts import ClusterFacts, NodeFacts
+from sampan.proxy.explain.families import family_steps
 from sampan.proxy.explain.ports import socket_steps, target_steps
 from sampan.proxy.explain.report import Explanation, Step, note
 from sampan.proxy.explain.routing import flow_steps, policy_steps, rule_steps, slice_steps
@@ -27,6 +28,7 @@ def _steps(service: Service, facts: ClusterFacts, kernel: NodeFacts | None) -> I
         return
     yield from label_steps(service, facts)
     yield from readiness_steps(facts)
+    yield from family_steps(service, facts)
     yield from target_steps(service, facts)
     yield from slice_steps(service, facts)
     yield from policy_steps(service, facts)

@@ -19,12 +19,15 @@ class PodEvent(APIObject, frozen=True):
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks: a pod (`namespace/name`), a node, or somebody outside, and through which node the packets go."""
+    """Who asks: a pod (`namespace/name`), a node, or somebody outside, and through which node the packets go.
+
+    `ips` are its addresses, one of each family that it has.
+    """
 
     kind: str = NODE
     name: str = ""
     node: str = ""
-    ip: str = ""
+    ips: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if self.kind == OUTSIDE:
@@ -50,6 +53,11 @@ class ClusterFacts(msgspec.Struct, frozen=True, kw_only=True):
         return next((node for node in self.nodes if node.metadata.name == name), None)
 
 
+def place(ip: str, port: int) -> str:
+    """An address with a port, as URLs write it."""
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+
+
 class Destination(Struct, frozen=True):
     """An address, protocol and port that a Service answers at."""
 
@@ -58,8 +66,7 @@ class Destination(Struct, frozen=True):
     port: int
 
     def __str__(self) -> str:
-        host = f"[{self.ip}]" if ":" in self.ip else self.ip
-        return f"{host}:{self.port}/{self.protocol}"
+        return f"{place(self.ip, self.port)}/{self.protocol}"
 
 
 class Listening(Struct, frozen=True):
@@ -73,12 +80,16 @@ class Listening(Struct, frozen=True):
     def loopback(self) -> bool:
         return self.ip.startswith("127.") or self.ip == "::1"
 
+    def hears(self, family: int) -> bool:
+        """Whether others reach it by this family; `::` hears both, unless the program has forbidden it."""
+        return not self.loopback and (self.ip == "::" or (":" in self.ip) == (family == 6))
+
 
 ENDPOINTS, REFUSED, DROPPED, MISSING = "endpoints", "refused", "dropped", "missing"
 
 
 class Rule(Struct, frozen=True):
-    """What a node's kernel does with a destination; `targets` are `ip:port`, None where the kernel does not know them.
+    """What a node's kernel does with a destination; `targets` are places, None where the kernel does not know them.
 
     `lines` are the rules in the words of the mode's tool, with their counters.
     """

@@ -6,6 +6,7 @@ from sampan.api.core_v1 import Node, Pod, Service
 from sampan.client.resources import ENDPOINT_SLICES, EVENTS, NODES, PODS, SERVICES
 from sampan.client.rest import Client as APIClient
 from sampan.proxy.explain.facts import NODE, OUTSIDE, POD, Client, ClusterFacts, PodEvent
+from sampan.proxy.explain.families import node_ips, pod_ips
 from sampan.proxy.explain.nearest import nearest
 from sampan.proxy.objects import SERVICE_NAME, Slice
 
@@ -48,17 +49,13 @@ def client_named(name: str, namespace: str, pods: Sequence[Pod], nodes: Sequence
         return Client(kind=OUTSIDE, node=first)
     if not name or name in by_name:
         node = name or first
-        return Client(kind=NODE, node=node, ip=_internal_ip(by_name[node]))
+        return Client(kind=NODE, node=node, ips=node_ips(by_name[node]))
     key = name if "/" in name else f"{namespace}/{name}"
     by_key = {pod.metadata.key: pod for pod in pods}
     if key in by_key:
         pod = by_key[key]
         if not pod.spec.node_name:
             raise NoSuchClient(f"pod {key} is on no node yet")
-        return Client(kind=POD, name=key, node=pod.spec.node_name, ip=pod.status.pod_ip)
+        return Client(kind=POD, name=key, node=pod.spec.node_name, ips=pod_ips(pod))
     meant = nearest(name, [*by_name, *(pod.metadata.name for pod in pods if pod.metadata.namespace == namespace)])
     raise NoSuchClient(f"there is no pod {key} and no node {name}" + (f"; did you mean {meant}?" if meant else ""))
-
-
-def _internal_ip(node: Node) -> str:
-    return next((each.address for each in node.status.addresses if each.type == "InternalIP"), "")

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from sampan.api.core_v1 import Pod, Service, ServicePort
 from sampan.api.pods import is_ready, named_port, serving_containers
 from sampan.proxy.explain.facts import ClusterFacts, Listening, NodeFacts
+from sampan.proxy.explain.families import pod_ips, service_families
 from sampan.proxy.explain.nearest import nearest
 from sampan.proxy.explain.report import Step, fine, note, wrong
 from sampan.proxy.explain.selection import selected
+from sampan.proxy.state import FAMILY_NAMES, is_family
 
 TARGETS, SOCKETS = "Target port", "Socket"
 
@@ -60,23 +62,29 @@ def socket_steps(service: Service, facts: ClusterFacts, kernel: NodeFacts) -> It
             if sockets is None or number is None or not is_ready(pod):
                 continue
             here = [each for each in sockets if each.port == number and each.protocol == port.protocol]
-            if any(not each.loopback for each in here):
-                listening.setdefault(f"{number}/{port.protocol}", []).append(pod.metadata.name)
+            families = [each for each in service_families(service) if any(is_family(ip, each) for ip in pod_ips(pod))]
+            unheard = [family for family in families if not any(each.hears(family) for each in here)]
+            if unheard:
+                yield _deaf(pod, port, number, sockets, facts, unheard[0])
             else:
-                yield _deaf(pod, port, number, sockets, facts)
+                listening.setdefault(f"{number}/{port.protocol}", []).append(pod.metadata.name)
         for where, names in listening.items():
             yield fine(SOCKETS, f"{', '.join(names)} listen{'s' if len(names) == 1 else ''} on {where}")
 
 
-def _deaf(pod: Pod, port: ServicePort, number: int, sockets: Sequence[Listening], facts: ClusterFacts) -> Step:
-    """Nobody else reaches this pod at its target port."""
+def _deaf(
+    pod: Pod, port: ServicePort, number: int, sockets: Sequence[Listening], facts: ClusterFacts, family: int
+) -> Step:
+    """Nobody else reaches this pod at its target port by that family."""
     name, where = pod.metadata.name, f"{number}/{port.protocol}"
     here = [each for each in sockets if each.port == number and each.protocol == port.protocol]
+    everywhere = "0.0.0.0" if family == 4 else "::"
     if here:
+        by = f"by {FAMILY_NAMES[family]}" if any(not each.loopback for each in here) else "but itself"
         return wrong(
             SOCKETS,
-            f"{name} listens on {where} only at {here[0].ip}, where nobody but itself can reach it",
-            "make the program listen on 0.0.0.0 (all addresses)",
+            f"{name} listens on {where} only at {here[0].ip}, where nobody {by} can reach it",
+            f"make the program listen on {everywhere} (all addresses)",
         )
     others = sorted({each.port for each in sockets if each.protocol == port.protocol and not each.loopback})
     heard = f"it listens on {', '.join(map(str, others))}" if others else "it listens on no other port"

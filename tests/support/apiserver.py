@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -31,13 +32,16 @@ _KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
 @asynccontextmanager
-async def running_apiserver(store: str = "memory:", *, user: str = "admin") -> AsyncIterator[Config]:
-    """Serve until the block ends; gives a client's configuration for `user` (a certificate of the PKI)."""
+async def running_apiserver(store: str = "memory:", *, user: str = "admin", **options: Any) -> AsyncIterator[Config]:
+    """Serve until the block ends; gives a client's configuration for `user` (a certificate of the PKI).
+
+    Further options are those of the API server.
+    """
     directory = make_pki()
     sock = socket.create_server(("127.0.0.1", 0))
     address = f"127.0.0.1:{sock.getsockname()[1]}"
     async with AsyncExitStack() as stack:
-        await start(APIServerOptions(sockets=[sock], store=store, pki=directory), stack)
+        await start(APIServerOptions(sockets=[sock], store=store, pki=directory, **options), stack)
         yield Config(
             server=f"https://{address}",
             ca_file=str(directory / "ca.crt"),

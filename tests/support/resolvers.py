@@ -29,10 +29,15 @@ class Resolver(asyncio.DatagramProtocol):
 
     async def start(self, stack: contextlib.AsyncExitStack) -> "Resolver":
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(lambda: self, (HOST, 0))
+        while True:
+            server = await asyncio.start_server(self._serve, HOST, 0)
+            self.port = server.sockets[0].getsockname()[1]
+            try:
+                transport, _ = await loop.create_datagram_endpoint(lambda: self, (HOST, self.port))
+                break
+            except OSError:
+                server.close()
         stack.callback(transport.close)
-        self.port = transport.get_extra_info("sockname")[1]
-        server = await asyncio.start_server(self._serve, HOST, self.port)
         stack.callback(server.close)
         return self
 

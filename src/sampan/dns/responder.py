@@ -15,7 +15,7 @@ from typing import Any, Literal
 from sampan.dns import wire
 from sampan.dns.metrics import DURATION, Label, Metrics
 from sampan.dns.plugins.base import Address, Next, NoAnswer, Outcome, Request
-from sampan.dns.wire import Malformed, NotAnswerable, Query, Record, Reply
+from sampan.dns.wire import Malformed, NotAnswerable, Query, Reply
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Responder:
             return None
         except Malformed as wrong:
             self._metrics.count(Label(self._server, protocol, self._family, "other", "", wrong.rcode), 1)
-            return wire.error(packet, wrong.rcode & 0xF)
+            return wire.error(packet, wrong.rcode)
         identity = int.from_bytes(packet[:2], "big")
         request = Request(query, client, protocol, identity, len(packet))
         answer = self._respond(packet, request)
@@ -131,11 +131,11 @@ class Responder:
         type_name = wire.TYPE_NAMES.get(query.type, "other")
         label = Label(self._server, request.protocol, self._family, type_name, zone, reply.rcode)
         limit = query.udp_size if request.protocol == "udp" else wire.MAX_SIZE
-        turns = _rotations(reply) if request.turning else [reply]
+        turns = _turns(reply) if request.turning else 1
         if request.lasting and request.protocol == "udp" and not request.watchers:
-            return self._keep(packet, query, turns, label)
+            return self._keep(packet, query, [_turned(reply, turn) for turn in range(turns)], label)
         self._metrics.count(label, 1)
-        answer = wire.build(query, turns[request.identity % len(turns)], limit)
+        answer = wire.build(query, _turned(reply, request.identity % turns), limit)
         seconds = time.perf_counter() - begun
         outcome = Outcome(reply.rcode, int.from_bytes(answer[:2], "big"), len(answer) + 2, seconds)
         for watcher in request.watchers:
@@ -152,15 +152,16 @@ class Responder:
         return answers[0]
 
 
-def _rotations(reply: Reply) -> list[Reply]:
-    """The reply with its addresses turned, as CoreDNS's loadbalance plugin does; aliases stay in front."""
-    addresses = [record for record in reply.answers if record.type in (wire.A, wire.AAAA)]
-    if len(addresses) < 2:
-        return [reply]
+def _turns(reply: Reply) -> int:
+    """How many answers there are that differ in which address is first, as CoreDNS's loadbalance plugin gives them."""
+    addresses = sum(record.type in (wire.A, wire.AAAA) for record in reply.answers)
+    return max(1, min(addresses, _MAX_ROTATIONS))
+
+
+def _turned(reply: Reply, by: int) -> Reply:
+    """The reply with its addresses turned; aliases stay in front."""
+    if not by:
+        return reply
+    addresses = tuple(record for record in reply.answers if record.type in (wire.A, wire.AAAA))
     others = tuple(record for record in reply.answers if record.type not in (wire.A, wire.AAAA))
-    turns = range(min(len(addresses), _MAX_ROTATIONS))
-    return [replace(reply, answers=(*others, *_turned(addresses, turn))) for turn in turns]
-
-
-def _turned(records: list[Record], by: int) -> list[Record]:
-    return records[by:] + records[:by]
+    return replace(reply, answers=(*others, *addresses[by:], *addresses[:by]))

@@ -126,6 +126,7 @@ class _Connection:
                     return
                 if isinstance(answer, bytes):
                     await self._write(answer)
+                    await asyncio.sleep(0)  # what has been read already must not keep other clients waiting
                 else:
                     await self._room.acquire()
                     group.create_task(self._answer_later(asyncio.get_running_loop().create_task(answer)))

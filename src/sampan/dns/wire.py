@@ -124,9 +124,17 @@ def question_of(packet: bytes) -> bytes:
 
 
 def error(packet: bytes, rcode: int) -> bytes:
-    """An answer without any section, to a query that could not be read."""
+    """An answer without any section, to a query that could not be read.
+
+    BADVERS says that all of it could, but for a version of EDNS that is not ours: it needs the room of an OPT record,
+    and comes with the question (RFC 6891, section 6.1.3).
+    """
     identity, flags = struct.unpack_from("!2H", packet)
-    return _header.pack(identity, QR | flags & (OPCODE_MASK | RECURSION_DESIRED) | rcode, 0, 0, 0, 0)
+    flags = QR | flags & (OPCODE_MASK | RECURSION_DESIRED) | rcode & 0xF
+    if rcode <= 0xF:
+        return _header.pack(identity, flags, 0, 0, 0, 0)
+    option = _opt.pack(0, OPT, MAX_UDP_SIZE, rcode >> 4 << 24, 0)
+    return _header.pack(identity, flags, 1, 0, 0, 1) + question_of(packet) + option
 
 
 def build(query: Query, reply: Reply, limit: int) -> bytes:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import shutil
+from functools import partial
 from types import SimpleNamespace
 
 import dns.asyncquery
@@ -19,6 +21,10 @@ from sampan.dns.objects import EndpointSlice, Namespace, Pod, Service
 from sampan.dns.plugins import forward
 from sampan.dns.server import DNSServer
 from sampan.dns.wire import Reply
+from support.dnsclients import CLIENTS
+from support.dnsobjects import OBJECTS
+from support.dnsworld import running_dns
+from support.resolvers import address
 
 HOST = "127.0.0.1"
 SECONDS = 5
@@ -130,6 +136,23 @@ class Asker:
         response = dns.message.from_wire(self.answer(query.to_wire(), tcp, client))
         assert query.is_response(response)
         return response
+
+
+@pytest.fixture(scope="session")
+def served():
+    """The running program before an API server with a Service of each kind. It is shared: create nothing in it."""
+    with running_dns(behave=address) as found:
+        found.create(*OBJECTS)
+        found.settle()
+        yield found
+
+
+@pytest.fixture(params=CLIENTS)
+def wire(served, request):
+    """Asks `served` for a name and a type: with dnspython and with dig, over UDP and over TCP."""
+    if request.param.startswith("dig") and not shutil.which("dig"):
+        pytest.skip("dig is not installed")
+    return partial(CLIENTS[request.param], served.port)
 
 
 @pytest.fixture

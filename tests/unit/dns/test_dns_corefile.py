@@ -24,7 +24,7 @@ def test_variables_and_snippets_are_put_in():
 
 def test_the_chain_has_the_tables_order_whatever_the_files():
     (server,) = config.read(". {\n forward . 10.0.0.1\n cache\n errors\n kubernetes\n}").servers
-    assert [kind.name for kind, _ in server.plugins] == ["errors", "cache", "kubernetes", "forward"]
+    assert [kind.name for kind, _ in server.plugins] == ["errors", "kubernetes", "cache", "forward"]
 
 
 def test_every_plugin_stands_in_the_table_once():

@@ -1,19 +1,17 @@
-"""The whole of cluster DNS against a real API server: freshness, readiness, live reload, the end."""
+"""The whole of cluster DNS against a real API server: pods, readiness, live reload, the end."""
 
 import asyncio
 import contextlib
 import socket
-import statistics
 import subprocess
 import sys
-import time
 
 import dns.asyncquery
 import dns.message
 import dns.rcode
 import pytest
 
-from sampan.client.resources import ENDPOINT_SLICES, PODS, SERVICE_ACCOUNTS, SERVICES
+from sampan.client.resources import PODS, SERVICE_ACCOUNTS
 from sampan.client.rest import Client
 from sampan.dns.main import DNSOptions, run
 from sampan.http.client import HTTPClient
@@ -110,48 +108,6 @@ def in_world(world, scenario):
 
 def service(name, **spec):
     return {"metadata": {"name": name}, "spec": {"ports": [{"port": 80, "name": "http"}], **spec}}
-
-
-def test_an_answer_changes_with_the_write_negative_answers_included(world):
-    async def scenario():
-        async def answers(expected):
-            return await world.addresses(f"web.{ZONE}") == expected
-
-        assert (await world.ask(f"web.{ZONE}")).rcode() == dns.rcode.NXDOMAIN
-        await world.client.create(SERVICES, service("web", clusterIP="10.96.7.7"), "default")
-        await world.until(lambda: answers(["10.96.7.7"]))
-        await world.client.delete(SERVICES, "web", "default")
-        await world.until(lambda: answers([]))
-        assert (await world.ask(f"web.{ZONE}")).rcode() == dns.rcode.NXDOMAIN
-
-    in_world(world, scenario)
-
-
-def test_the_endpoints_of_a_headless_service_are_never_stale_for_long(world):
-    """From the acknowledged write to the changed answer: a few milliseconds. No time is asserted but the deadline."""
-
-    async def scenario():
-        await world.client.create(SERVICES, service("peers", clusterIP="None"), "default")
-        times = []
-        slice_ = {
-            "metadata": {"name": "peers-1", "labels": {"kubernetes.io/service-name": "peers"}},
-            "addressType": "IPv4", "endpoints": [{"addresses": ["10.244.0.1"]}], "ports": [{"port": 80}],
-        }  # fmt: skip
-        await world.client.create(ENDPOINT_SLICES, slice_, "default")
-        for number in range(2, 20):
-            expected = [f"10.244.0.{number}"]
-            patch = {"endpoints": [{"addresses": expected}]}
-            await world.client.patch(ENDPOINT_SLICES, "peers-1", patch, "default")
-            begun = time.perf_counter()
-
-            async def changed(expected=expected):
-                return await world.addresses(f"peers.{ZONE}") == expected
-
-            await world.until(changed)
-            times.append(time.perf_counter() - begun)
-        print(f"from write to changed answer: median {statistics.median(times) * 1000:.1f} ms")
-
-    in_world(world, scenario)
 
 
 def test_a_pods_name_exists_while_the_pod_does(world):

@@ -42,6 +42,22 @@ def test_queries_on_one_connection_are_answered_while_others_wait(world, run):
     run(scenario)
 
 
+def test_a_client_that_asks_much_at_once_does_not_keep_others_waiting(world, run):
+    """Hundreds of queries on one connection; who asks after them is answered long before the last of those."""
+
+    async def scenario():
+        await world.start()
+        _, writer = await asyncio.open_connection(HOST, world.port)
+        packet = dns.message.make_query(WEB, "A").to_wire()
+        writer.write(1000 * (struct.pack("!H", len(packet)) + packet))
+        await world.ask(WEB)
+        world.generation.settle()
+        assert world.metrics.value("coredns_dns_requests_total", proto="tcp") < 500
+        writer.close()
+
+    run(scenario)
+
+
 def test_a_client_that_has_said_all_still_gets_its_answers(world, run):
     async def scenario():
         await world.start(Resolver(nothing), Resolver(address), attempt=0.1)

@@ -1,7 +1,9 @@
 """Every plugin there is, in the order in which a query passes them, whatever the order in the Corefile.
 
-The order is CoreDNS's, but for one thing: `autopath` stands before `cache`, so that the cache keeps the names it tries,
-which are everybody's, and not what it makes of them, which is right for one pod alone.
+The order is CoreDNS's, but for one thing: `cache` stands behind all who answer by themselves, not before them. What it
+keeps are the answers of other servers, under the names that those were asked for. Before `kubernetes` it would keep
+what changes with the cluster: that an address has no name, because nobody else knows one, or where a Service of type
+ExternalName leads. Before `autopath` it would keep for everybody what is right for one pod alone.
 """
 
 from sampan.dns.plugins import (
@@ -36,11 +38,11 @@ PLUGINS: tuple[Kind, ...] = (
     log.KIND,
     loadbalance.KIND,
     autopath.KIND,
-    cache.KIND,
     rewrite.KIND,
     template.KIND,
     hosts.KIND,
     kubernetes.KIND,
+    cache.KIND,
     loop.KIND,
     forward.KIND,
 )

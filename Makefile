@@ -12,6 +12,7 @@ demo: setup
 	@$(BIN)/python examples/demo.py
 
 test: setup
+	@scripts/setup test
 	@$(BIN)/pytest tests
 
 test-unit: setup-python

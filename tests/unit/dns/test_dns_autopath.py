@@ -21,7 +21,9 @@ COREFILE = f"""
 
 
 def only_example_com(query):
-    if query.name == "example.com" and query.type == A:
+    if query.name == "example.com" and query.type != A:
+        return Reply(authoritative=False)
+    if query.name == "example.com":
         return Reply(answers=(Record(query.name, A, bytes((192, 0, 2, 7)), 300),), authoritative=False)
     return Reply(wire.NXDOMAIN, authoritative=False)
 
@@ -44,6 +46,19 @@ def test_a_name_outside_is_found_in_one_round_trip(ask, texts):
 def test_a_service_of_another_namespace_is_found_too(ask, texts):
     answer = ask(f"kube-dns.kube-system.default.svc.{Z}", client=POD)
     assert texts(answer.answer)[-1] == f"kube-dns.kube-system.svc.{Z} A 10.96.0.10"
+
+
+def test_a_name_that_is_found_without_records_of_the_type_is_not_denied(ask):
+    """Else a resolver that asks for A and AAAA at once (musl) takes the denial of the one for the end of both."""
+    for name in ("example.com", "kube-dns.kube-system"):
+        assert ask(f"{name}.default.svc.{Z}", "A", client=POD).answer
+        answer = ask(f"{name}.default.svc.{Z}", "AAAA", client=POD)
+        assert (answer.rcode(), answer.answer) == (dns.rcode.NOERROR, [])
+
+
+def test_a_resolver_that_fails_is_no_denial(asker, cluster):
+    failing = asker(COREFILE, lambda query: Reply(wire.SERVFAIL, authoritative=False))
+    assert failing(f"example.com.default.svc.{Z}", client=POD).rcode() == dns.rcode.SERVFAIL
 
 
 def test_a_name_that_the_first_step_finds_is_answered_as_ever(ask, texts):

@@ -127,6 +127,14 @@ def test_a_template_that_makes_no_record_is_a_failure(asker):
     assert ask("ip-10-1-2-999.example").rcode() == dns.rcode.SERVFAIL
 
 
+def test_names_in_a_templates_records_are_whole_with_or_without_their_last_dot(asker):
+    for dot in ("", "."):
+        ask = asker(
+            corefile(f'template IN MX example {{\nanswer "a.example{dot} 60 IN MX 10 mail.example{dot}"\n}}'), elsewhere
+        )
+        assert ask("a.example", "MX").answer[0][0].to_text() == "10 mail.example."
+
+
 def test_a_template_can_deny(asker):
     ask = asker(corefile("template ANY ANY bad.example {\nrcode NXDOMAIN\n}"), elsewhere)
     assert ask("a.bad.example", "TXT").rcode() == dns.rcode.NXDOMAIN

@@ -61,12 +61,18 @@ class AutoPath(Plugin):
         return (f"{pods[0][0]}.svc.{domain}", f"svc.{domain}", domain, *self._searches)
 
     async def _try(self, request: Request, name: str, next: Next) -> Reply | None:
-        """What another name of the path has, under the name that was asked for; None if it has nothing."""
+        """What another name of the path has, under the name that was asked for; None if there is no such name.
+
+        A name without records of the type ends the path, as it does for CoreDNS: would AAAA be denied where A is found,
+        a resolver that asks for both at once (musl) would take the name for missing.
+        """
         query = request.query
         question = encode_name(name) + query.question[-4:]
         reply = await next(request.about(replace(query, name=name, question=question)))
-        if reply.rcode != wire.NOERROR or not reply.answers:
+        if reply.rcode == wire.NXDOMAIN:
             return None
+        if not reply.answers:
+            return reply
         ttl = min(record.ttl for record in reply.answers)
         alias = Record(query.name, wire.CNAME, encode_name(name), ttl)
         return replace(reply, answers=(alias, *reply.answers), authority=())

@@ -83,8 +83,9 @@ def next_match(patterns: tuple[re.Pattern[str], ...], name: str) -> re.Match[str
 
 
 def record_of(text: str) -> Record:
-    """A record as zone files write it: `name [ttl] [class] type data`. Raises NoAnswer."""
+    """A record as zone files write it: `name [ttl] [class] type data`; every name is whole. Raises NoAnswer."""
     import dns.exception
+    import dns.name
     import dns.rdata
     import dns.rdataclass
     import dns.rdatatype
@@ -95,7 +96,8 @@ def record_of(text: str) -> Record:
         words.pop(0)
     try:
         kind = dns.rdatatype.from_text(words[0])
-        data = dns.rdata.from_text(dns.rdataclass.IN, kind, " ".join(words[1:])).to_wire()
+        rest, root = " ".join(words[1:]), dns.name.root
+        data = dns.rdata.from_text(dns.rdataclass.IN, kind, rest, origin=root, relativize=False).to_wire()
     except (dns.exception.DNSException, LookupError, ValueError) as error:
         raise NoAnswer(f"not a record: {text!r}: {error}") from error
     return Record(name.rstrip(".").lower(), int(kind), data or b"", ttl)

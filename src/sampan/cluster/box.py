@@ -57,7 +57,7 @@ def _live(components: Sequence[Component], context: Context, channel: Channel) -
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         name_process("box")
         cgroups.add(context.paths.cgroup, 0)
-        view.enter(context.paths.context, context.paths.root)
+        view.enter(context.paths.context, context.paths.root, context.config.gateway)
         lan.create(context.config, view.RUN)
         _write_for_shells(context)
         listener = _listen_on_lan(context)

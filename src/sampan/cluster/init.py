@@ -183,9 +183,12 @@ class Init:
 
     def _make_socket(self, wanted: SocketWanted) -> None:
         kind = socket.SOCK_DGRAM if wanted.datagram else socket.SOCK_STREAM
-        network = lan.namespace(view.RUN, wanted.node)
+
+        def make() -> socket.socket:
+            return socket.socket(socket.AF_INET, kind)
+
         try:
-            made = netns.run_in(network, lambda: socket.socket(socket.AF_INET, kind))
+            made = netns.run_in(lan.namespace(view.RUN, wanted.node), make) if wanted.node else make()
         except OSError as error:
             self._tell(SocketMade(wanted.number, str(error)))
             return

@@ -57,7 +57,7 @@ class Failed(_Message, frozen=True):
 
 
 class SocketWanted(_Message, frozen=True):
-    """Outside to inside: make a socket in a node's network."""
+    """Outside to inside: make a socket in a node's network, or in the box's own without a node."""
 
     number: int
     node: str

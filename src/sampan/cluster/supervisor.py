@@ -63,14 +63,25 @@ class Supervisor:
         self._publisher = Publisher(client, self._make_socket, self._context.paths.published)
         server = await control.serve(self._context.paths.control, self._answer)
         await self._publisher.restore()
+        names = asyncio.create_task(self._answer_outside_names())
         try:
             await processes.gone(self._box_pid)
         finally:
+            names.cancel()
             self._reporter.tell(Down("the box ended"))
             self._publisher.close()
             await self._close_box()
             server.close()
             await client.close()
+
+    async def _answer_outside_names(self) -> None:
+        """The cluster itself does without them, so a failure is only logged."""
+        from sampan.cluster import outside
+
+        try:
+            await outside.answer(self._make_socket, self._context.config.gateway)
+        except OSError as error:
+            log.warning("names outside the cluster are not answered: %s", error)
 
     async def _close_box(self) -> None:
         """Ends the box; whoever asks first, all wait for the same end. Raises OSError."""
@@ -130,13 +141,14 @@ class Supervisor:
         if restarts >= HOPELESS:
             self._reporter.tell(Down(f"{message.component} does not start", message.component))
 
-    async def _make_socket(self) -> socket.socket:
-        """A TCP socket in the first node's network. Raises OSError."""
+    async def _make_socket(self, *, node: str | None = None, datagram: bool = False) -> socket.socket:
+        """A socket in a node's network (the first's, if not told), or with "" in the box's own. Raises OSError."""
         number = next(self._numbers)
         future: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
         self._waiting_sockets[number] = future
         try:
-            self._channel.send(SocketWanted(number, self._context.config.node_list[0].name))
+            where = self._context.config.node_list[0].name if node is None else node
+            self._channel.send(SocketWanted(number, where, datagram))
             return await future
         finally:
             del self._waiting_sockets[number]

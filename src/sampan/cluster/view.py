@@ -39,14 +39,18 @@ class _Machine:
     keep: int
 
 
-def enter(hostname: str, keep: Path) -> None:
-    """Moves this process, which must be first in its PID namespace, into the box. `keep` stays visible in any case."""
+def enter(hostname: str, keep: Path, name_server: str) -> None:
+    """Moves this process, which must be first in its PID namespace, into the box.
+
+    `keep` stays visible in any case; `name_server` answers in the box as the machine's own do outside (`outside.py`).
+    """
     with _remembered(keep) as machine:
         libc.unshare(NAMESPACES)
         libc.sethostname(hostname)
         mounts.make_private("/")
         mounts.mount("proc", "/proc", "proc", _SAFE)
         _mount_run(machine, keep)
+        UPSTREAM_RESOLV.write_text(resolvconf.with_server(machine.resolv_conf, name_server))
         mounts.mount("sysfs", "/sys", "sysfs", _SAFE)
         _mount_groups(machine)
         if Path("/dev/mqueue").is_dir():
@@ -69,10 +73,12 @@ def _remembered(keep: Path) -> Iterator[_Machine]:
 
 
 def _mount_run(machine: _Machine, keep: Path) -> None:
-    """An empty /run, as after booting, with the host's name servers where /etc/resolv.conf points to."""
+    """An empty /run, as after booting, with the host's name servers where /etc/resolv.conf points to.
+
+    Only who joins the host's network reaches those.
+    """
     mounts.tmpfs("/run", name="run")
     RUN.mkdir()
-    UPSTREAM_RESOLV.write_text(machine.resolv_conf)
     target = Path(os.path.realpath("/etc/resolv.conf"))
     if target.is_relative_to("/run"):
         target.parent.mkdir(parents=True, exist_ok=True)

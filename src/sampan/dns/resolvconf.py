@@ -41,6 +41,12 @@ def search_domains(path: str | Path) -> tuple[str, ...]:
     return tuple(domain for domain in found if domain)
 
 
+def with_server(text: str, server: str) -> str:
+    """A resolv.conf with this name server instead of its own; search path and options stay."""
+    kept = [" ".join(words) for words in _lines(text) if words[0] in ("search", "domain", "options")]
+    return "".join(f"{line}\n" for line in (f"nameserver {server}", *kept))
+
+
 def nameservers_in(text: str) -> list[str]:
     servers = [words[1] for words in _lines(text) if words[0] == "nameserver"]
     return servers[:MAX_SERVERS]

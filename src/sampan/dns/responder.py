@@ -8,11 +8,12 @@ the table, so that no answer outlives what it was made from.
 
 import logging
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 from sampan.dns import wire
+from sampan.dns.answering import Later
 from sampan.dns.metrics import DURATION, Label, Metrics
 from sampan.dns.plugins.base import Address, Next, NoAnswer, Outcome, Request
 from sampan.dns.wire import Malformed, NotAnswerable, Query, Reply
@@ -23,8 +24,6 @@ HOT_SIZE = 16384
 _MAX_ROTATIONS = 8
 
 Protocol = Literal["udp", "tcp"]
-Later = Coroutine[Any, Any, bytes]
-"""An answer that takes time. It has begun, so that only a task can go on with it: `create_task(later)`."""
 
 
 class _Hot:

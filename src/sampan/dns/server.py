@@ -1,6 +1,6 @@
 """The sockets of cluster DNS: UDP, drained in batches each time it becomes readable, and TCP with pipelining.
 
-Packets go to the `Responder`; an answer that takes time is sent by a task when it is there, and later packets do not
+Packets go to a `Responder`; an answer that takes time is sent by a task when it is there, and later packets do not
 wait for it.
 """
 
@@ -9,9 +9,10 @@ import logging
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
-from sampan.dns.responder import Later, Responder
+from sampan.dns.answering import Answering, Later
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +27,21 @@ RECEIVE_BUFFER = 4 << 20
 _ATTEMPTS = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many answers over UDP may be under way, and how many TCP connections open; what is more, is dropped."""
+
+    pending: int = MAX_PENDING
+    connections: int = MAX_CONNECTIONS
+
+
 class DNSServer:
     """Listens on one address over UDP and TCP until closed."""
 
-    def __init__(self, responder: Responder) -> None:
+    def __init__(self, responder: Answering, limits: Limits = Limits()) -> None:
         self.responder = responder
         """May be replaced at any time."""
+        self._limits = limits
         self._udp: socket.socket | None = None
         self._tcp: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[bytes]] = set()
@@ -40,11 +50,15 @@ class DNSServer:
     async def start(self, host: str, port: int) -> int:
         """Listen; with port 0 on any that is free for both protocols. Returns the port. Raises OSError."""
         udp, tcp = _bind(host, port)
+        await self.serve(udp, tcp)
+        found: int = udp.getsockname()[1]
+        return found
+
+    async def serve(self, udp: socket.socket, tcp: socket.socket) -> None:
+        """Take over sockets that are bound, and do not block. Raises OSError."""
         self._udp = udp
         self._tcp = await asyncio.start_server(self._serve_connection, sock=tcp)
         asyncio.get_running_loop().add_reader(udp.fileno(), self._drain, udp)
-        found: int = udp.getsockname()[1]
-        return found
 
     async def close(self) -> None:
         """Stop listening and let go of everything that is under way."""
@@ -80,7 +94,7 @@ class DNSServer:
         responder.observe(time.perf_counter() - start, handled)
 
     def _later(self, udp: socket.socket, answer: Later, client: Any) -> None:
-        if len(self._tasks) >= MAX_PENDING:
+        if len(self._tasks) >= self._limits.pending:
             answer.close()
             return
 
@@ -95,7 +109,7 @@ class DNSServer:
 
     async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._connections) >= MAX_CONNECTIONS:
+        if task is None or len(self._connections) >= self._limits.connections:
             writer.close()
             return
         self._connections.add(task)
@@ -110,7 +124,7 @@ class _Connection:
     """One TCP client: queries are read on while earlier ones are being answered, in any order (RFC 7766)."""
 
     def __init__(
-        self, responder: Callable[[], Responder], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, responder: Callable[[], Answering], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._responder = responder
         self._client = writer.get_extra_info("peername") or ("", 0)

@@ -121,10 +121,10 @@ def test_a_connection_on_which_nothing_is_said_is_closed(world, run, monkeypatch
     run(scenario)
 
 
-def test_more_connections_than_there_may_be_are_closed_at_once(world, run, monkeypatch):
+def test_more_connections_than_there_may_be_are_closed_at_once(world, run):
     async def scenario():
-        monkeypatch.setattr(server, "MAX_CONNECTIONS", 1)
         await world.start()
+        world.server._limits = server.Limits(connections=1)
         _, kept = await asyncio.open_connection(HOST, world.port)
         await world.ask(WEB)
         reader, writer = await asyncio.open_connection(HOST, world.port)
@@ -135,10 +135,10 @@ def test_more_connections_than_there_may_be_are_closed_at_once(world, run, monke
     run(scenario)
 
 
-def test_answers_that_take_time_are_not_piled_up_without_end(world, run, monkeypatch):
+def test_answers_that_take_time_are_not_piled_up_without_end(world, run):
     async def scenario():
-        monkeypatch.setattr(server, "MAX_PENDING", 1)
         await world.start(Resolver(nothing), attempt=2, total=2)
+        world.server._limits = server.Limits(pending=1)
         tasks = [asyncio.create_task(world.ask(f"{number}.example.com")) for number in range(3)]
         assert (await world.ask(WEB)).rcode() == dns.rcode.NOERROR
         assert len(world.server._tasks) == 1

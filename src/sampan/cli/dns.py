@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from sampan.cli import dns_host, dns_query
@@ -24,7 +26,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=53, help="UDP and TCP (default: 53)")
     parser.add_argument("--resolv-conf", default="/etc/resolv.conf", help="where other names are looked up")
     parser.add_argument(
-        "--node-local", metavar="CLUSTER-DNS", default=None, help="be a node's cache in front of the cluster's DNS"
+        "--node-local",
+        type=_ipv4,
+        metavar="ADDRESS",
+        help="be a node's own server: make this address for as long as it runs",
     )
     actions = parser.add_subparsers(title="instead of serving", metavar="ACTION")
     for name, help, arguments, run in (
@@ -42,6 +47,13 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
+def _ipv4(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _serve(options: argparse.Namespace) -> int:
     from sampan.client.config import ConfigError
     from sampan.dns.corefile import CorefileError
@@ -53,22 +65,30 @@ def _serve(options: argparse.Namespace) -> int:
         file=options.conf,
         text=_corefile(options),
         domain=options.domain,
-        listen=tuple(options.listen or ("0.0.0.0",)),
+        listen=tuple(options.listen or (options.node_local or "0.0.0.0",)),
         port=options.port,
     )
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     try:
-        return serve(run_dns(dns))
+        return serve(_at_address(options.node_local, options.port, lambda: run_dns(dns)))
     except (CorefileError, ConfigError) as error:
         raise CommandError(str(error)) from error
+
+
+async def _at_address(address: str | None, port: int, server: Callable[[], Awaitable[None]]) -> None:
+    """Run a server, with an address of its own if one is given."""
+    if address is None:
+        await server()
+        return
+    from sampan.cluster import nodelocal
+
+    async with nodelocal.address(address, port):
+        await server()
 
 
 def _corefile(options: argparse.Namespace) -> str:
     from sampan.dns import defaults
 
     if options.node_local:
-        listen = " ".join(options.listen or ("169.254.20.10",))
-        return defaults.node_local(
-            options.domain, options.node_local, listen, port=options.port, upstream=options.resolv_conf
-        )
+        return defaults.node_local(options.domain, options.node_local, port=options.port, upstream=options.resolv_conf)
     return defaults.cluster(options.domain, port=options.port, upstream=options.resolv_conf)

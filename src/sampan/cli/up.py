@@ -29,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_name(parser)
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file; flags take precedence")
     add_timeout(parser)
+    parser.add_argument("--node-local-dns", action="store_true", help="let a DNS server on each node answer its pods")
     for name, (field, kind, help) in FLAGS.items():
         parser.add_argument(name, dest=field, type=kind, default=None, help=help)
 
@@ -60,6 +61,8 @@ def _configuration(options: argparse.Namespace) -> ClusterConfig:
         fields: dict[str, Any] = configuration.read_file(options.config) if options.config else {}
         given = {field: getattr(options, field) for field, _, _ in FLAGS.values()} | {"name": options.name}
         fields |= {field: value for field, value in given.items() if value is not None}
+        if options.node_local_dns and isinstance(dns := fields.get("dns", {}), dict):
+            fields["dns"] = dns | {"nodeLocal": True}
         return configuration.build(fields, source=str(options.config or "flags"))
     except configuration.ConfigError as error:
         raise CommandError(str(error)) from error

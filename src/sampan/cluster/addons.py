@@ -21,8 +21,12 @@ DNS_ROLE = "system:coredns"
 
 def objects(config: ClusterConfig) -> list[tuple[Resource, Object]]:
     """What to create, in this order."""
+    return [*_cluster_dns(config), *_node_local_dns(config)]
+
+
+def _cluster_dns(config: ClusterConfig) -> list[tuple[Resource, Object]]:
     return [
-        (resources.SERVICE_ACCOUNTS, _object("v1", "ServiceAccount", "coredns")),
+        (resources.SERVICE_ACCOUNTS, described("v1", "ServiceAccount", "coredns")),
         (resources.CLUSTER_ROLES, _dns_role()),
         (resources.CLUSTER_ROLE_BINDINGS, _dns_role_binding()),
         (resources.CONFIG_MAPS, _dns_config(config)),
@@ -31,14 +35,23 @@ def objects(config: ClusterConfig) -> list[tuple[Resource, Object]]:
     ]
 
 
-def _object(api_version: str, kind: str, name: str, labels: dict[str, str] | None = None, **content: Any) -> Object:
+def _node_local_dns(config: ClusterConfig) -> list[tuple[Resource, Object]]:
+    if not config.dns.node_local:
+        return []
+    from sampan.cluster import nodelocal_addon
+
+    return nodelocal_addon.objects(config)
+
+
+def described(api_version: str, kind: str, name: str, labels: dict[str, str] | None = None, **content: Any) -> Object:
+    """An object of the system, with its metadata filled in."""
     metadata = {"name": name, "labels": labels or {}} | ({} if kind.startswith("Cluster") else {"namespace": SYSTEM})
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **content}
 
 
 def _dns_role() -> Object:
     watching = ["list", "watch"]
-    return _object(
+    return described(
         "rbac.authorization.k8s.io/v1",
         "ClusterRole",
         DNS_ROLE,
@@ -50,7 +63,7 @@ def _dns_role() -> Object:
 
 
 def _dns_role_binding() -> Object:
-    return _object(
+    return described(
         "rbac.authorization.k8s.io/v1",
         "ClusterRoleBinding",
         DNS_ROLE,
@@ -60,12 +73,12 @@ def _dns_role_binding() -> Object:
 
 
 def _dns_config(config: ClusterConfig) -> Object:
-    return _object("v1", "ConfigMap", "coredns", data={"Corefile": defaults.cluster(config.network.domain)})
+    return described("v1", "ConfigMap", "coredns", data={"Corefile": defaults.cluster(config.network.domain)})
 
 
 def _dns_service(config: ClusterConfig) -> Object:
     labels = {**DNS_LABELS, "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"}
-    return _object(
+    return described(
         "v1",
         "Service",
         "kube-dns",
@@ -83,7 +96,7 @@ def _dns_service(config: ClusterConfig) -> Object:
 
 
 def _dns_deployment(config: ClusterConfig) -> Object:
-    return _object(
+    return described(
         "apps/v1",
         "Deployment",
         "coredns",

@@ -50,7 +50,8 @@ async def run(options: BootstrapOptions, ready: Ready) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(_nodes_ready(client, options.cluster, began, ready))
             group.create_task(_default_account(client))
-            group.create_task(_dns_answers(client, options.cluster, ready))
+            for server in options.cluster.dns_servers:
+                group.create_task(_dns_answers(client, options.cluster, server, ready))
         ready()
     finally:
         await client.close()
@@ -105,15 +106,15 @@ async def _default_account(client: Client) -> None:
     await _until_done(lambda: client.get(resources.SERVICE_ACCOUNTS, "default", "default"))
 
 
-async def _dns_answers(client: Client, config: ClusterConfig, ready: Ready) -> None:
+async def _dns_answers(client: Client, config: ClusterConfig, server: str, ready: Ready) -> None:
     name = f"kubernetes.default.svc.{config.network.domain}"
     attempts = 0
-    while not await _resolves(name, config.dns_ip):
+    while not await _resolves(name, server):
         attempts += 1
         if attempts % COMPLAINT == 0:
-            log.warning("no answer from cluster DNS yet; %s", await _dns_pods(client))
+            log.warning("no answer from %s yet; cluster DNS: %s", server, await _dns_pods(client))
         await asyncio.sleep(RETRY)
-    ready(f"DNS answers at {config.dns_ip}")
+    ready(f"DNS answers at {server}")
 
 
 async def _dns_pods(client: Client) -> str:

@@ -137,7 +137,7 @@ def _agent(context: Context, index: int) -> Any:
         run=view.RUN / "nodes" / node.name,
         images=paths.images,
         direct_networks=(config.network.pods, config.network.nodes),
-        cluster_dns=(config.dns_ip,),
+        cluster_dns=config.dns_servers,
         cluster_domain=config.network.domain,
         resolv_conf=view.UPSTREAM_RESOLV,
         serving_cert=paths.pki / f"node-{node.name}-server.crt",

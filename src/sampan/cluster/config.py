@@ -5,6 +5,7 @@ A file holds the same fields in camelCase:
     name: dev
     nodes: 3              # or a list: [{name: edge, labels: {zone: a}, taints: [{key: edge, effect: NoSchedule}]}]
     apiPort: 6443
+    dns: {nodeLocal: true}
     network: {nodes: 10.2.2.0/24, pods: 10.244.0.0/16, services: 10.96.0.0/12, domain: cluster.local}
 
 `components.py` turns a ClusterConfig into the processes that make it real.
@@ -24,6 +25,7 @@ from sampan.machinery import names
 
 MAX_NODES = 200
 FIRST_NODE_HOST = 10
+NODE_LOCAL_ADDRESS = "169.254.20.10"
 
 IPv4Network = ipaddress.IPv4Network
 
@@ -60,6 +62,12 @@ class Network(_Data, frozen=True):
     node_ports: str = "30000-32767"
 
 
+class DNS(_Data, frozen=True):
+    """How names are answered. `node_local`: by a server on each node too, which pods ask first."""
+
+    node_local: bool = False
+
+
 class ClusterConfig(_Data, frozen=True):
     """A whole cluster. `api_port` 0 means the first free one from 6443."""
 
@@ -70,6 +78,7 @@ class ClusterConfig(_Data, frozen=True):
     store: Literal["sqlite", "memory"] = "sqlite"
     proxy_mode: Literal["nftables", "iptables", "ipvs", "userspace"] = "nftables"
     network: Network = Network()
+    dns: DNS = DNS()
 
     @property
     def node_list(self) -> list[NodeConfig]:
@@ -100,6 +109,11 @@ class ClusterConfig(_Data, frozen=True):
     @property
     def dns_ip(self) -> str:
         return str(IPv4Network(self.network.services)[10])
+
+    @property
+    def dns_servers(self) -> tuple[str, ...]:
+        """Whom pods ask, in this order: while the node's own server is away, the cluster's answers."""
+        return (NODE_LOCAL_ADDRESS, self.dns_ip) if self.dns.node_local else (self.dns_ip,)
 
     @property
     def kubernetes_ip(self) -> str:

@@ -24,8 +24,8 @@ BRIDGE = "br-lan"
 NODE_LINK = "eth0"
 LOOPBACK = 1  # the index of lo in every network namespace
 
-# What pods send outside is refused at once ("administratively prohibited", which unlike "unreachable" fails a
-# connection immediately), however often they try.
+# What pods send outside, or to a port of a node where nobody listens, is refused at once ("administratively prohibited",
+# which unlike "unreachable" fails a connection immediately, or "port unreachable"), however often they try.
 _REFUSE_ALWAYS = {"net.ipv4.icmp_ratelimit": 0, "net.ipv4.icmp_msgs_per_sec": 1_000_000}
 _ROUTER = {"net.ipv4.ip_forward": 1, "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.default.rp_filter": 0}
 
@@ -49,6 +49,10 @@ def create(config: ClusterConfig, run: Path) -> None:
         for index in range(len(config.node_list)):
             _set_up_node(config, index, run)
         routes.execute(*_box_routes(config))
+    _set_up_kernel()
+
+
+def _set_up_kernel() -> None:
     sysctl.write_all(_ROUTER)
     sysctl.write_all(_REFUSE_ALWAYS, optional=True)
 
@@ -76,7 +80,7 @@ def _set_up_node(config: ClusterConfig, index: int, run: Path) -> None:
             rtnetlink.add_address(link, f"{config.node_ip(index)}/{config.lan_prefix}"),
             *(rtnetlink.replace_route(route) for route in _node_routes(config, index, link)),
         )
-    netns.run_in(network, lambda: sysctl.write_all(_ROUTER))
+    netns.run_in(network, _set_up_kernel)
 
 
 def _node_routes(config: ClusterConfig, index: int, link: int) -> list[Route]:

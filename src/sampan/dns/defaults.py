@@ -26,38 +26,32 @@ CLUSTER = """\
 """As kubeadm writes it, but that names outside fail at once while no upstream can be reached."""
 
 NODE_LOCAL = """\
-{domain}:{port} in-addr.arpa:{port} ip6.arpa:{port} {{
-    errors
-    bind {listen}
-    cache {{
-       success 9984 30
-       denial 9984 5
-    }}
-    forward . {cluster_dns} {{
-       force_tcp
-    }}
-    loop
-    reload
-}}
 .:{port} {{
     errors
     bind {listen}
-    health :8080
+    health {listen}:8080
+    kubernetes {domain} in-addr.arpa ip6.arpa {{
+       pods insecure
+       fallthrough in-addr.arpa ip6.arpa
+       ttl 30
+    }}
     prometheus :9253
+    forward . {upstream} {{
+       max_concurrent 1000
+       failfast_all_unhealthy_upstreams
+    }}
     cache 30
-    forward . {upstream}
     loop
     reload
+    loadbalance
 }}
 """
-"""As upstream's NodeLocal DNSCache: a cache on each node, that asks the cluster's DNS over TCP."""
+"""For one node. Where upstream's NodeLocal DNSCache keeps copies of answers, this one knows the cluster's names."""
 
 
 def cluster(domain: str, *, port: int = 53, ttl: int = 30, upstream: str = "/etc/resolv.conf") -> str:
     return CLUSTER.format(domain=domain, port=port, ttl=ttl, upstream=upstream)
 
 
-def node_local(
-    domain: str, cluster_dns: str, listen: str, *, port: int = 53, upstream: str = "/etc/resolv.conf"
-) -> str:
-    return NODE_LOCAL.format(domain=domain, cluster_dns=cluster_dns, listen=listen, port=port, upstream=upstream)
+def node_local(domain: str, listen: str, *, port: int = 53, upstream: str = "/etc/resolv.conf") -> str:
+    return NODE_LOCAL.format(domain=domain, listen=listen, port=port, upstream=upstream)

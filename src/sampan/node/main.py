@@ -5,6 +5,7 @@ agent takes them over (`adoption.py`).
 """
 
 import asyncio
+import ipaddress
 import logging
 import sys
 from collections.abc import Callable
@@ -95,7 +96,11 @@ async def _serve(
 def _node(options: AgentOptions, client: Client, services: Informer[Service], pod_cidr: str) -> Node:
     amounts = facts.capacity(facts.read(options.root), options.capacity)
     network = NodeNetwork(
-        node_ip=options.node_ip, pod_cidr=pod_cidr, state=options.volatile / "network", direct=options.direct_networks
+        node_ip=options.node_ip,
+        pod_cidr=pod_cidr,
+        state=options.volatile / "network",
+        direct=options.direct_networks,
+        own=tuple(server for server in options.cluster_dns if ipaddress.ip_address(server).is_link_local),
     )
     return Node(
         options=options,

@@ -58,6 +58,8 @@ class NodeNetwork:
     """Directory for addresses in use and namespace handles."""
     direct: tuple[str, ...] = ("10.244.0.0/16", "10.2.2.0/24")
     """Where pods' packets go unmasqueraded: the cluster's pods and nodes."""
+    own: tuple[str, ...] = ()
+    """Link-local addresses that only this node answers for, if any does."""
     mtu: int = 1500
 
 
@@ -93,7 +95,8 @@ class PodNetwork:
     async def setup_node(self) -> None:
         """Prepare the node: forwarding, masquerading, host ports of the pods that are there. Repeatable."""
         sysctl.write_all(NODE_SYSCTLS, optional=True)
-        await node_rules.apply(node_rules.masquerade(self.options.pod_cidr, self.options.direct))
+        options = self.options
+        await node_rules.apply(node_rules.masquerade(options.pod_cidr, options.direct, options.own))
         await self._apply_host_ports()
 
     # --- sandboxes

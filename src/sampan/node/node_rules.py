@@ -23,11 +23,18 @@ class HostPort(msgspec.Struct, frozen=True):
     host_ip: str = ""
 
 
-def masquerade(pod_cidr: str, direct: Sequence[str]) -> str:
+def masquerade(pod_cidr: str, direct: Sequence[str], own: Sequence[str] = ()) -> str:
     """Give packets that pods send out of the cluster the node's address.
 
     Host ports on the node's 127.0.0.1 need `route_localnet`; the guard keeps others from reaching what listens there.
+    What pods send to an address that is the node's `own` and is not there at the moment is refused at once.
     """
+    refusal = [
+        "chain own {",
+        "  type filter hook forward priority filter; policy accept;",
+        f"  ip daddr {{ {', '.join(sorted(own))} }} reject with icmp port-unreachable",
+        "}",
+    ]
     return _table(
         MASQUERADE_TABLE,
         "chain postrouting {",
@@ -38,6 +45,7 @@ def masquerade(pod_cidr: str, direct: Sequence[str]) -> str:
         "  type filter hook prerouting priority raw; policy accept;",
         '  iifname != "lo" ip daddr 127.0.0.0/8 drop',
         "}",
+        *(refusal if own else ()),
     )
 
 

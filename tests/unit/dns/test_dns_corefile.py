@@ -45,11 +45,12 @@ def test_kubeadms_corefile_is_understood():
 
 
 def test_the_node_local_corefile_is_understood():
-    text = defaults.node_local("cluster.local", "10.96.0.10", "169.254.20.10", upstream="10.0.0.1")
-    inside, outside = config.read(text).servers
-    assert inside.zones == ("cluster.local", "in-addr.arpa", "ip6.arpa")
-    assert inside.options("bind") == outside.options("bind") == ("169.254.20.10",)
-    assert inside.options("forward").force_tcp
+    text = defaults.node_local("cluster.local", "169.254.20.10", upstream="10.0.0.1")
+    (server,) = config.read(text).servers
+    assert server.options("bind") == ("169.254.20.10",)
+    assert server.options("health").address == ("169.254.20.10", 8080)
+    assert server.options("kubernetes").domains == ("cluster.local",)
+    assert server.options("forward").servers == (("10.0.0.1", 53),)
 
 
 def test_the_port_of_blocks_that_name_none_can_be_chosen():

@@ -12,6 +12,7 @@ from sampan.node.node_rules import HostPort
 POD, OTHER = "10.244.0.5", "10.244.0.6"
 TEXTS = {
     "masquerade": node_rules.masquerade("10.244.0.0/24", ("10.2.2.0/24", "10.244.0.0/16")),
+    "masquerade_and_own": node_rules.masquerade("10.244.0.0/24", ("10.2.2.0/24",), ("169.254.20.10",)),
     "no_host_ports": node_rules.host_ports([]),
     "host_ports": node_rules.host_ports(
         [

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,12 @@ class Kubectl:
     kubeconfig: Path
     context: str
     namespace: str = "default"
+    prefix: tuple[str, ...] = ()
+    """What leads to where it runs, if the cluster is on another machine."""
 
     def __call__(self, line: str, *more: str, stdin: str | None = None, status: int = 0) -> str:
         """Run `kubectl LINE MORE…`; the words of `line` are split at spaces, those of `more` are not."""
-        base = ["kubectl", "--kubeconfig", str(self.kubeconfig), "--context", self.context]
+        base = [*self.prefix, "kubectl", "--kubeconfig", str(self.kubeconfig), "--context", self.context]
         if self.namespace != "default":
             base += ["--namespace", self.namespace]
         return run(*base, *line.split(), *more, stdin=stdin, status=status)
@@ -66,7 +68,7 @@ class Kubectl:
         return int(json.loads(self("version --client -o json"))["clientVersion"]["minor"].rstrip("+"))
 
     def within(self, namespace: str) -> "Kubectl":
-        return Kubectl(self.kubeconfig, self.context, namespace)
+        return replace(self, namespace=namespace)
 
     def apply(self, manifest: str, verb: str = "apply") -> str:
         return self(f"{verb} -f -", stdin=manifest)

@@ -27,16 +27,18 @@ class Resolver(asyncio.DatagramProtocol):
     def to(self) -> str:
         return f"{HOST}:{self.port}"
 
-    async def start(self, stack: contextlib.AsyncExitStack) -> "Resolver":
+    async def start(self, stack: contextlib.AsyncExitStack, host: str = HOST, port: int = 0) -> "Resolver":
         loop = asyncio.get_running_loop()
         while True:
-            server = await asyncio.start_server(self._serve, HOST, 0)
+            server = await asyncio.start_server(self._serve, host, port)
             self.port = server.sockets[0].getsockname()[1]
             try:
-                transport, _ = await loop.create_datagram_endpoint(lambda: self, (HOST, self.port))
+                transport, _ = await loop.create_datagram_endpoint(lambda: self, (host, self.port))
                 break
-            except OSError:
+            except OSError:  # a port that is free for TCP may be taken for UDP
                 server.close()
+                if port:
+                    raise
         stack.callback(transport.close)
         stack.callback(server.close)
         return self

@@ -24,8 +24,9 @@ BRIDGE = "br-lan"
 NODE_LINK = "eth0"
 LOOPBACK = 1  # the index of lo in every network namespace
 
-# What pods send outside, or to a port of a node where nobody listens, is refused at once ("administratively prohibited",
-# which unlike "unreachable" fails a connection immediately, or "port unreachable"), however often they try.
+# What pods send outside, or to a port of a node where nobody listens, is refused at once ("administratively
+# prohibited", which unlike "unreachable" fails a connection immediately, or "port unreachable"), however often they
+# try.
 _REFUSE_ALWAYS = {"net.ipv4.icmp_ratelimit": 0, "net.ipv4.icmp_msgs_per_sec": 1_000_000}
 _ROUTER = {"net.ipv4.ip_forward": 1, "net.ipv4.conf.all.rp_filter": 0, "net.ipv4.conf.default.rp_filter": 0}
 

@@ -33,6 +33,22 @@ def test_dns_has_the_names_and_address_that_everybody_knows() -> None:
     assert ("ServiceAccount", template["spec"]["serviceAccountName"]) in made
 
 
+def test_dns_on_each_node_is_there_only_if_wanted() -> None:
+    assert not any(objects.name(obj) == "node-local-dns" for _, obj in addons.objects(CONFIG))
+    wanted = build({"network": {"domain": "example.org"}, "dns": {"nodeLocal": True}})
+    made = {(resource.kind, objects.name(obj)): obj for resource, obj in addons.objects(wanted)}
+    daemon_set = made["DaemonSet", "node-local-dns"]
+    template = daemon_set["spec"]["template"]
+    assert daemon_set["spec"]["selector"]["matchLabels"] == template["metadata"]["labels"]
+    assert template["spec"]["hostNetwork"]
+    assert ("ServiceAccount", template["spec"]["serviceAccountName"]) in made
+    (binding,) = [obj for (kind, name), obj in made.items() if kind == "ClusterRoleBinding" and "node-local" in name]
+    assert ("ClusterRole", binding["roleRef"]["name"]) in made
+    corefile = made["ConfigMap", "node-local-dns"]["data"]["Corefile"]
+    assert "kubernetes example.org" in corefile
+    assert "bind 169.254.20.10" in corefile
+
+
 @pytest.mark.parametrize(
     ("status", "heard", "fresh"),
     [

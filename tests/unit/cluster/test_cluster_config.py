@@ -27,6 +27,11 @@ def test_nodes_may_be_described_one_by_one() -> None:
     assert second.name == "node-2"
 
 
+def test_pods_ask_their_node_first_where_it_answers() -> None:
+    assert build({}).dns_servers == ("10.96.0.10",)
+    assert build({"dns": {"nodeLocal": True}}).dns_servers == ("169.254.20.10", "10.96.0.10")
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -45,6 +50,8 @@ def test_nodes_may_be_described_one_by_one() -> None:
         ({"store": "mysql"}, "$.store"),
         ({"proxyMode": "magic"}, "$.proxyMode"),
         ({"colour": "red"}, "colour"),
+        ({"dns": {"nodeLocal": "yes"}}, "$.dns.nodeLocal"),
+        ({"dns": True}, "$.dns"),
         ({"network": {"pods": "10.2.0.0/16"}}, "network.pods: 10.2.0.0/16 overlaps network.nodes 10.2.2.0/24"),
         ({"network": {"nodes": "10.2.2.7/24"}}, "network.nodes: 10.2.2.7/24 has host bits set"),
         ({"network": {"nodes": "10.2.2.0/28"}, "nodes": 10}, "has no room for 10 nodes"),

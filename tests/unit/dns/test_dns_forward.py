@@ -418,6 +418,14 @@ def test_systemds_stub_is_told_apart_from_a_resolver(tmp_path):
     assert resolvconf.search_domains(conf) == ("a.example", "b.example")
 
 
+def test_a_resolv_conf_with_another_server_keeps_its_search_path_and_options():
+    text = "nameserver 127.0.0.53 # stub\n\nsearch a.example b.example\nnameserver 10.0.0.1\noptions edns0 trust-ad\n"
+    assert resolvconf.with_server(text, "10.2.2.1") == (
+        "nameserver 10.2.2.1\nsearch a.example b.example\noptions edns0 trust-ad\n"
+    )
+    assert resolvconf.with_server("", "10.2.2.1") == "nameserver 10.2.2.1\n"
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

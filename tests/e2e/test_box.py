@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -238,3 +239,23 @@ async def test_what_is_wrong_is_said_with_what_to_do_and_leaves_nothing(tmp_path
     assert "'node-9-agent'; there are:" in machine.sampan("logs --name box1 node-9-agent", status=1)
     assert "serving on" in machine.sampan("logs --name box1 apiserver")
     machine.sampan("down --name box1")
+
+
+@isolated
+async def test_an_interrupt_while_a_cluster_starts_leaves_nothing(tmp_path: Path) -> None:
+    """At any moment, also before there is anyone to tell that it is over."""
+    machine = Machine(tmp_path)
+    before = snapshot()
+    for process in ("sampan:supervisor", "sampan:box", "sampan:apiserver"):
+        assert _interrupted(machine, process) == (130, "")
+        assert snapshot() == before
+        assert not machine.home.exists()
+
+
+def _interrupted(machine: Machine, process: str) -> tuple[int, str]:
+    """The exit status and the complaints of an `up` that is interrupted as soon as there is such a process."""
+    with subprocess.Popen([SAMPAN, "up", "--name", "box1"], stderr=subprocess.PIPE, text=True) as starting:
+        eventually(lambda: machine.processes(process), process)
+        starting.send_signal(signal.SIGINT)
+        _, said = starting.communicate(timeout=60)
+    return starting.returncode, said

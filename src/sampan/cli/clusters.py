@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sampan.cluster.config import ClusterConfig
 
 
-def add_name(parser: argparse.ArgumentParser) -> None:
+def add_name(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--name", default=None, help=f"the cluster's name (default: {DEFAULT_NAME})")
 
 

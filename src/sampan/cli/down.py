@@ -10,8 +10,9 @@ from sampan.cluster import paths, teardown
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    add_name(parser)
-    parser.add_argument("--all", action="store_true", help="remove every cluster")
+    chosen = parser.add_mutually_exclusive_group()
+    add_name(chosen)
+    chosen.add_argument("--all", action="store_true", help="remove every cluster")
 
 
 def run(options: argparse.Namespace) -> int:

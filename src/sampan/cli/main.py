@@ -37,15 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """The console script's entry point."""
     _fill_standard_descriptors()
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    chosen = next((word for word in given if not word.startswith("-")), None)
-    parser = _parser(chosen)
-    options = parser.parse_args(given)
-    if options.command is None:
-        parser.print_help()
-        return 2
     try:
-        return int(options.run(options))
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
     except CommandError as error:
         for line in str(error).splitlines():
             print(f"sampan: {line}", file=sys.stderr)
@@ -55,6 +48,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+    except OSError as error:
+        print(f"sampan: {_reason(error)}", file=sys.stderr)
+        return 1
+
+
+def _run(given: list[str]) -> int:
+    chosen = next((word for word in given if not word.startswith("-")), None)
+    parser = _parser(chosen)
+    options = parser.parse_args(given)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    return int(options.run(options))
+
+
+def _reason(error: OSError) -> str:
+    """What the machine has refused, and what to do about it."""
+    reason = error.strerror or str(error)
+    text = f"{error.filename}: {reason}" if error.filename else reason
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        text += "; clusters belong to the user who made them, root: run it with sudo"
+    return text
 
 
 def _fill_standard_descriptors() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,11 @@ def run(options: argparse.Namespace) -> int:
     except preflight.PreflightError as error:
         raise CommandError(str(error)) from error
     config = _with_port(config, listener.getsockname()[1])
-    _write_state(config, cluster)
     try:
+        _write_state(config, cluster)
         launch_and_wait(config, cluster, listener, began, options.timeout)
     except BaseException:
-        if not launch.is_running(cluster):
-            teardown.down(cluster)
+        _undo(cluster)
         raise
     _tell(config, cluster, time.monotonic() - began)
     return 0
@@ -92,6 +92,15 @@ def _write_state(config: ClusterConfig, cluster: ClusterPaths) -> None:
         cluster.config.write_bytes(msgspec.json.encode(config))
     except OSError as error:
         raise CommandError(f"cannot keep state in {cluster.directory}: {error.strerror}") from error
+
+
+def _undo(cluster: ClusterPaths) -> None:
+    if launch.is_running(cluster):
+        return
+    try:
+        teardown.down(cluster)
+    except teardown.LeftBehind as left:
+        print(f"sampan: still there; try: sampan down{flag(cluster)}\n{left}", file=sys.stderr)
 
 
 def _tell(config: ClusterConfig, cluster: ClusterPaths, seconds: float) -> None:

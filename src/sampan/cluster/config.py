@@ -16,18 +16,21 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 
 from sampan.cluster.paths import DEFAULT_NAME
-from sampan.machinery import names
+from sampan.machinery import names, schema
 
 MAX_NODES = 200
 FIRST_NODE_HOST = 10
 NODE_LOCAL_ADDRESS = "169.254.20.10"
 
 IPv4Network = ipaddress.IPv4Network
+Store = Literal["sqlite", "memory"]
+ProxyMode = Literal["nftables", "iptables", "ipvs", "userspace"]
+_CHOICES = {"`$.store`": Store, "`$.proxyMode`": ProxyMode}
 
 
 class ConfigError(ValueError):
@@ -75,8 +78,8 @@ class ClusterConfig(_Data, frozen=True):
     nodes: int | list[NodeConfig] = 3
     api_port: int = 0
     kubernetes_version: str = "1.36"
-    store: Literal["sqlite", "memory"] = "sqlite"
-    proxy_mode: Literal["nftables", "iptables", "ipvs", "userspace"] = "nftables"
+    store: Store = "sqlite"
+    proxy_mode: ProxyMode = "nftables"
     network: Network = Network()
     dns: DNS = DNS()
 
@@ -146,11 +149,17 @@ def build(fields: dict[str, Any], *, source: str = "configuration") -> ClusterCo
     try:
         config = msgspec.convert(fields, ClusterConfig)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {error}") from error
+        raise ConfigError(f"{source}: {error}{_choices(str(error))}") from error
     problems = list(_problems(config))
     if problems:
         raise ConfigError("\n".join(f"{source}: {problem}" for problem in problems))
     return config
+
+
+def _choices(problem: str) -> str:
+    """What could be chosen instead, if the problem is a choice."""
+    offered = [get_args(kind) for field, kind in _CHOICES.items() if problem.endswith(field)]
+    return f"; choose from {', '.join(offered[0])}" if offered else ""
 
 
 def _problems(config: ClusterConfig) -> Iterator[str]:
@@ -159,6 +168,8 @@ def _problems(config: ClusterConfig) -> Iterator[str]:
         yield f"name: {config.name!r} is longer than 40 characters"
     if not 0 <= config.api_port <= 65535:
         yield f"apiPort: {config.api_port} is not a port"
+    if problem := schema.release_problem(config.kubernetes_version):
+        yield f"kubernetesVersion: {problem}"
     yield from _node_problems(config)
     ranges = list(_ranges(config.network))
     yield from (problem for _, _, problem in ranges if problem)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from sampan.kernel import cgroups, mounts, processes
 
 PATIENCE = 10.0
 """Seconds for the supervisor to end the box before it is killed, which ends the box as well."""
+POLL_SECONDS = 0.02
 
 
 class LeftBehind(Exception):
@@ -61,15 +63,24 @@ def _disable_host(paths: ClusterPaths) -> None:
 
 
 def _end(paths: ClusterPaths) -> None:
-    if launch.is_running(paths):
+    deadline = time.monotonic() + PATIENCE
+    _tell_to_stop(paths, deadline)
+    if not launch.wait_stopped(paths, deadline - time.monotonic()):
+        if pid := launch.supervisor_pid(paths):
+            processes.send(pid, signal.SIGKILL)
+        launch.wait_stopped(paths, PATIENCE)
+    cgroups.remove(paths.cgroup)
+
+
+def _tell_to_stop(paths: ClusterPaths, deadline: float) -> None:
+    """Tells the supervisor, again and again if need be: one that is only starting does not listen yet."""
+    while launch.is_running(paths) and time.monotonic() < deadline:
         try:
             control.ask(paths.control, control.Stop(), control.Done, timeout=PATIENCE)
         except control.ControlError:
-            pass  # it ends while it answers, or hangs; the lock tells
-        if not launch.wait_stopped(paths, PATIENCE):
-            processes.send(launch.supervisor_pid(paths), signal.SIGKILL)
-            launch.wait_stopped(paths, PATIENCE)
-    cgroups.remove(paths.cgroup)
+            time.sleep(POLL_SECONDS)  # not there yet, or it ends while it answers, or it hangs; the lock tells
+        else:
+            return
 
 
 def leftovers(paths: ClusterPaths) -> Iterator[str]:
@@ -84,6 +95,7 @@ def leftovers(paths: ClusterPaths) -> Iterator[str]:
 
 
 def _processes_of(group: str) -> Iterator[int]:
+    """Those that run: one that only waits for the machine's init to take note of its end has nothing any more."""
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
@@ -91,7 +103,7 @@ def _processes_of(group: str) -> Iterator[int]:
             membership = Path("/proc", entry, "cgroup").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if f"/{group}" in membership:
+        if f"/{group}" in membership and processes.is_running(int(entry)):
             yield int(entry)
 
 

@@ -171,10 +171,9 @@ class Schemas:
     @classmethod
     def load(cls, version: str = "1.36") -> "Schemas":
         """Read the schemas of a release, given as `1.36`, `v1.36` or `1.36.2`. Raises SchemaError."""
-        found = releases()
-        release = ".".join(version.removeprefix("v").split(".")[:2])
-        if release not in found:
-            raise SchemaError(f'Kubernetes release "{version}" is not available; choose one of {", ".join(found)}')
+        if problem := release_problem(version):
+            raise SchemaError(problem)
+        found, release = releases(), _minor(version)
         return cls(release, (found[release] / "_definitions.json").read_bytes())
 
     def definition(self, gvk: tuple[str, str, str]) -> Node:
@@ -213,6 +212,18 @@ class Schemas:
     @property
     def gvks(self) -> Iterable[GVK]:
         return self._kinds.keys()
+
+
+def release_problem(version: str) -> str:
+    """Why a release, as `Schemas.load` takes it, cannot be served; empty if it can. Raises SchemaError."""
+    found = releases()
+    if _minor(version) in found:
+        return ""
+    return f'Kubernetes release "{version}" is not available; choose one of {", ".join(found)}'
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.removeprefix("v").split(".")[:2])
 
 
 def releases() -> dict[str, Path]:

@@ -64,7 +64,9 @@ def test_without_a_command_help_is_printed(capsys: pytest.CaptureFixture[str]) -
         (["stop", "--name", "../etc"], "'../etc' is no name for a cluster"),
         (["up", "--name", "Dev"], "name: 'Dev'"),
         (["up", "--nodes", "0"], "flags: nodes: 0: must be from 1 to 200"),
-        (["up", "--store", "tape"], "$.store"),
+        (["up", "--store", "tape"], "$.store`; choose from sqlite, memory"),
+        (["up", "--proxy-mode", "x"], "$.proxyMode`; choose from nftables, iptables, ipvs, userspace"),
+        (["up", "--kubernetes-version", "9.9"], 'release "9.9" is not available; choose one of 1.'),
         (["up", "--config", "/no/such/file"], "/no/such/file: No such file or directory"),
         (["image", "load", "/no/such/file"], "/no/such/file"),
         (["image", "rm", "nothing:1"], "no such image: nothing:1"),
@@ -80,6 +82,29 @@ def test_what_is_wrong_is_said_and_nothing_is_made(
     assert message in printed.err
     assert printed.err.startswith("sampan: ")
     assert not (home / "clusters").exists()
+
+
+@pytest.mark.parametrize("arguments", [["up"], ["status"], ["down"], ["image", "ls"], ["proxy-mode"]])
+def test_state_that_cannot_be_reached_is_a_message(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SAMPAN_HOME", str(tmp_path / "file" / "home"))
+    status = main(arguments)
+    printed = capsys.readouterr()
+    assert status == 0 or printed.err.startswith("sampan: ")
+
+
+def test_what_the_machine_refuses_is_a_message_with_what_to_do(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> Path:
+        raise PermissionError(13, "Permission denied", "/x/lock")
+
+    monkeypatch.setattr("sampan.cluster.paths.home", refuse)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert main(["status"]) == 1
+    assert capsys.readouterr().err.startswith("sampan: /x/lock: Permission denied; ")
 
 
 def test_without_a_cluster_status_says_how_to_make_one(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,6 +97,8 @@ class App:
         served = self._context.catalog.find(info.group, info.version, info.resource)
         if served is None:
             raise NotFound("the server could not find the requested resource")
+        if info.namespace and not served.info.namespaced and info.resource != "namespaces":
+            raise NotFound("the server could not find the requested resource")
         call = Call(self._context, served, info, request)
         if served.info.namespaced and not info.namespace and info.verb not in ("list", "watch"):
             raise MethodNotAllowed("the server does not allow this method on the requested resource")

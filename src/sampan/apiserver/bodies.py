@@ -14,6 +14,7 @@ from sampan.machinery.objects import Object
 
 JSON = "application/json"
 PROTOBUF = "application/vnd.kubernetes.protobuf"
+APPLY_PATCH = "application/apply-patch+yaml"
 OBJECT_TYPES = (JSON, "application/yaml", PROTOBUF)
 _decode_json = msgspec.json.Decoder().decode
 _MAX_NODES = 500_000

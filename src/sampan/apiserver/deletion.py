@@ -8,10 +8,11 @@ import time
 from dataclasses import dataclass, field
 
 from sampan.apiserver.engine import MAX_ATTEMPTS
+from sampan.apiserver.options import invalid
 from sampan.apiserver.served import Served
 from sampan.apiserver.strategy import RequestInfo
 from sampan.machinery import times
-from sampan.machinery.errors import BadRequest, FieldError, Invalid
+from sampan.machinery.errors import BadRequest, FieldError
 from sampan.machinery.objects import Object, metadata
 from sampan.store.interface import Entry, KeyMissing, RevisionMismatch, Store
 from sampan.store.stamp import stamp
@@ -48,13 +49,16 @@ def parse_options(raw: Object) -> DeleteOptions:
     if not isinstance(preconditions, dict):
         raise BadRequest("preconditions must be an object")
     propagation = raw.get("propagationPolicy") or ""
+    if propagation and raw.get("orphanDependents") is not None:
+        detail = "orphanDependents and deletionPropagation cannot be both set"
+        raise invalid("DeleteOptions", [FieldError.invalid("propagationPolicy", propagation, detail)])
     if not propagation and isinstance(raw.get("orphanDependents"), bool):
         propagation = "Orphan" if raw["orphanDependents"] else "Background"
     if propagation and propagation not in _PROPAGATION:
         error = FieldError.not_supported("propagationPolicy", propagation, ("Foreground", "Background", "Orphan"))
-        raise Invalid.of("meta.k8s.io", "DeleteOptions", "", [error])
+        raise invalid("DeleteOptions", [error])
     return DeleteOptions(
-        grace_period=max(grace, 0) if grace is not None else None,
+        grace_period=1 if grace is not None and grace < 0 else grace,
         propagation=propagation,
         uid=str(preconditions.get("uid") or ""),
         resource_version=str(preconditions.get("resourceVersion") or ""),

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from sampan.apiserver import options
 from sampan.apiserver.selection import Selection
 from sampan.apiserver.watchcache import entries_of
 from sampan.http.messages import Query
-from sampan.machinery.errors import BadRequest, FieldError, Gone, Invalid, Timeout
+from sampan.machinery.errors import BadRequest, FieldError, Gone, Timeout
 from sampan.machinery.objects import Object
 from sampan.store.interface import Compacted, Entry, FutureRevision, Store
 
@@ -76,7 +77,7 @@ def list_options(query: Query) -> ListOptions:
     """Raises BadRequest or Invalid."""
     if not query.text:
         return ListOptions()
-    limit = _number(query, "limit")
+    limit = max(options.integer(query, "limit") or 0, 0)
     version, match, token = query.get("resourceVersion"), query.get("resourceVersionMatch"), query.get("continue")
     _check_match(version, match, token)
     if token:
@@ -96,17 +97,9 @@ def parse_revision(text: str) -> int:
     if not text:
         return 0
     if not (text.isascii() and text.isdecimal()) or len(text) > 18:
-        raise BadRequest(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: invalid syntax')
+        detail = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        raise BadRequest(f'resourceVersion: Invalid value: "{text}": {detail}')
     return int(text)
-
-
-def _number(query: Query, name: str) -> int:
-    text = query.get(name)
-    if not text:
-        return 0
-    if not text.removeprefix("-").isdecimal() or len(text) > 18:
-        raise BadRequest(f'{name}: Invalid value: "{text}": strconv.ParseInt: invalid syntax')
-    return max(int(text), 0)
 
 
 def _check_match(version: str, match: str, token: str) -> None:
@@ -123,7 +116,7 @@ def _check_match(version: str, match: str, token: str) -> None:
     elif match == "Exact" and version == "0":
         error = FieldError.forbidden(path, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
     if error is not None:
-        raise Invalid.of("meta.k8s.io", "ListOptions", "", [error])
+        raise options.invalid("ListOptions", [error])
 
 
 async def list_entries(store: Store, selection: Selection, options: ListOptions) -> Listed:

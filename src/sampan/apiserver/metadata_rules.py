@@ -45,6 +45,22 @@ def settle_namespace(served: Served, obj: Object, request: RequestInfo) -> None:
     meta["namespace"] = request.namespace
 
 
+def check_address(obj: Object, request: RequestInfo) -> None:
+    """A PUT must say which object it is, and mean the one in the path. Raises BadRequest."""
+    meta = metadata(obj)
+    if not isinstance(meta, dict):
+        return  # the schema's to refuse
+    name, namespace = meta.get("name"), meta.get("namespace")
+    if not name:
+        detail = "was undeterminable: name must be provided"
+        raise BadRequest(f"the name of the object ({request.name} based on URL) {detail}")
+    if name != request.name:
+        raise BadRequest(f"the name of the object ({name}) does not match the name on the URL ({request.name})")
+    if request.namespace and namespace and namespace != request.namespace:
+        detail = f"does not match the namespace on the request ({request.namespace})"
+        raise BadRequest(f"the namespace of the object ({namespace}) {detail}")
+
+
 def settle_name(obj: Object, request: RequestInfo) -> None:
     """An update's name is the request's. Raises BadRequest."""
     meta = metadata(obj)

@@ -25,6 +25,11 @@ _INDEX = (
 _AGGREGATED = ("APIGroupDiscoveryList",)
 
 
+def _checks(root: str) -> bytes:
+    """What `?verbose` tells. The server answers only once its store is open and its caches are filled."""
+    return f"[+]ping ok\n[+]store ok\n[+]informer-sync ok\n{root.removeprefix('/')} check passed\n".encode()
+
+
 class NonResource:
     """`open` answers anybody, `answer` authenticated users."""
 
@@ -41,7 +46,9 @@ class NonResource:
         if path == "/version":
             return json_response(self._version)
         for root in _HEALTH:
-            if path == root or path.startswith(root + "/"):
+            if path == root:
+                return Response(200, _checks(root) if request.query.has("verbose") else b"ok", _TEXT)
+            if path.startswith(root + "/"):
                 return Response(200, b"ok", _TEXT)
         return None
 

@@ -241,6 +241,20 @@ class _Connection(WriteFlow):
             self.close()
         else:
             self._write_response(request, response)
+            await self._taken()
+
+    async def _taken(self) -> None:
+        """Waits for a client that sends requests faster than it takes answers; one that takes none is cut off."""
+        if self._writable is None:
+            return
+        try:
+            async with asyncio.timeout(IDLE_SECONDS):
+                await self.drain()
+        except ConnectionResetError:
+            pass
+        except TimeoutError:
+            if self.transport:
+                self.transport.abort()
 
     def _write_response(self, request: Request, response: Response) -> None:
         transport = self.transport

@@ -161,3 +161,65 @@ async def test_a_client_that_breaks_off_leaves_the_server_well(api: API) -> None
         writer.write(text)
         writer.close()
     assert (await api.get("/livez")).body == b"ok"
+
+
+LONG = "m" * 129
+OPTIONS = {
+    ("POST", "", "fieldManager=" + LONG): 'CreateOptions.meta.k8s.io "" is invalid: '
+    "fieldManager: Too long: may not be more than 128 bytes",
+    ("POST", "", "fieldManager=a%0A"): 'CreateOptions.meta.k8s.io "" is invalid: '
+    'fieldManager: Invalid value: "a\\n": should only contain printable characters',
+    ("PUT", "/x", "dryRun=Some"): 'UpdateOptions.meta.k8s.io "" is invalid: '
+    'dryRun: Unsupported value: ["Some"]: supported values: "All"',
+    ("POST", "", "fieldValidation=Loud"): 'CreateOptions.meta.k8s.io "" is invalid: '
+    'fieldValidation: Unsupported value: "Loud": supported values: "", "Ignore", "Strict", "Warn"',
+    ("PATCH", "/x", "force=true"): 'PatchOptions.meta.k8s.io "" is invalid: '
+    "force: Forbidden: may not be specified for non-apply patch",
+    ("DELETE", "/x", "propagationPolicy=Orphan&orphanDependents=true"): 'DeleteOptions.meta.k8s.io "" is invalid: '
+    'propagationPolicy: Invalid value: "Orphan": orphanDependents and deletionPropagation cannot be both set',
+    ("GET", "", "watch=1&resourceVersionMatch=NotOlderThan"): 'ListOptions.meta.k8s.io "" is invalid: '
+    "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+    ("GET", "", "limit=x"): 'strconv.ParseInt: parsing "x": invalid syntax',
+    ("GET", "", "limit=9999999999999999999"): 'strconv.ParseInt: parsing "9999999999999999999": value out of range',
+    ("GET", "", "resourceVersion=x"): 'resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": '
+    "invalid syntax",
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+@served
+async def test_options_are_checked_before_anything_is_done(api: API, case: tuple[str, str, str]) -> None:
+    method, name, query = case
+    await api.post(CONFIG_MAPS, {"metadata": {"name": "x"}})
+    before = (await api.get(f"{CONFIG_MAPS}/x")).json
+    body = {"metadata": {"name": "x" if name else "y"}, "data": {"a": "b"}} if method != "DELETE" else None
+    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+    answer = await api.call(method, f"{CONFIG_MAPS}{name}?{query}", body, content_type=kind)
+    assert answer.json["message"] == OPTIONS[case]
+    assert (await api.get(CONFIG_MAPS)).json["items"] == [before]
+
+
+ADDRESSES = {
+    "the name of the object (x based on URL) was undeterminable: name must be provided": {},
+    "the name of the object (y) does not match the name on the URL (x)": {"name": "y"},
+    "the namespace of the object (other) does not match the namespace on the request (default)": {
+        "name": "x",
+        "namespace": "other",
+    },
+}
+
+
+@pytest.mark.parametrize("message", ADDRESSES)
+@served
+async def test_a_put_that_does_not_say_what_it_means_changes_nothing(api: API, message: str) -> None:
+    await api.post(CONFIG_MAPS, {"metadata": {"name": "x"}, "data": {"a": "b"}})
+    answer = await api.put(f"{CONFIG_MAPS}/x", {"metadata": ADDRESSES[message]})
+    assert (answer.status, answer.json["message"]) == (400, message)
+    assert (await api.get(f"{CONFIG_MAPS}/x")).json["data"] == {"a": "b"}
+
+
+@served
+async def test_what_is_in_no_namespace_is_not_found_in_one(api: API) -> None:
+    assert (await api.get("/api/v1/namespaces/default/nodes")).status == 404
+    assert (await api.get("/api/v1/namespaces/default/status")).status == 200
+    assert b"[+]ping ok\n" in (await api.get("/readyz?verbose")).body

@@ -244,7 +244,7 @@ async def test_tables_and_metadata_are_watched_in_their_own_form(api: API) -> No
 
 BAD_WATCHES = {
     "version": "resourceVersion=abc",
-    "timeout": "timeoutSeconds=-1",
+    "timeout": "timeoutSeconds=1e9",
     "label selector": "labelSelector=a%3D%3D%3D",
     "field selector": "fieldSelector=spec.nothing%3Dx",
 }

@@ -214,6 +214,32 @@ def test_a_slow_reader_holds_the_writer_back():
     run(check())
 
 
+def test_who_sends_requests_without_taking_answers_is_held_back():
+    async def check():
+        answered = 0
+
+        async def large(request: Request) -> Response:
+            nonlocal answered
+            answered += 1
+            return Response(200, b"x" * 1_000_000)
+
+        async with running(large) as client:
+            reader, writer = await asyncio.open_connection(client._host, client._port, limit=1)
+            writer.write(b"GET / HTTP/1.1\r\n\r\n" * 200)
+            while not answered:
+                await asyncio.sleep(0.002)
+            for _ in range(50):
+                await asyncio.sleep(0.002)
+            assert answered < 50
+            received = 0
+            while received < 200_000_000:
+                received += len(await reader.read(1 << 20))
+            assert answered == 200
+            writer.close()
+
+    run(check())
+
+
 def test_an_unreachable_server_is_an_oserror():
     async def check():
         client = HTTPClient("http://127.0.0.1:1")

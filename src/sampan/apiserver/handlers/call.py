@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from sampan.apiserver import bodies, options
 from sampan.apiserver.context import Context
 from sampan.apiserver.negotiation import Form, negotiate
 from sampan.apiserver.rendering import Renderer, in_media_type
@@ -13,7 +14,7 @@ from sampan.apiserver.served import Served
 from sampan.apiserver.strategy import RequestInfo
 from sampan.http.messages import Query, Response
 from sampan.http.server import Request
-from sampan.machinery.errors import BadRequest, StatusError
+from sampan.machinery.errors import StatusError
 from sampan.machinery.objects import Object
 
 _encode = msgspec.json.encode
@@ -62,31 +63,21 @@ Converter = Callable[[Object], Object]
 
 
 def read_write_options(call: Call) -> None:
-    """Take dryRun, fieldManager and fieldValidation from the query. Raises BadRequest.
+    """Take dryRun, fieldManager and fieldValidation from the query. Raises Invalid.
 
     Raises NotAcceptable too, because that must be known before anything is written.
     """
     info, query = call.info, call.query
     call.form()
     if query.text:
-        info.dry_run = _dry_run(query.getall("dryRun"))
+        applies = bodies.media_type(call.request) == bodies.APPLY_PATCH
+        options.check_write(call.request.method, query, applies=applies)
+        info.dry_run = any(query.getall("dryRun"))
         info.field_manager = query.get("fieldManager")
         info.field_validation = query.get("fieldValidation") or "Warn"
-        if info.field_validation not in ("Ignore", "Warn", "Strict"):
-            raise BadRequest(
-                f'fieldValidation: Unsupported value: "{info.field_validation}": '
-                'supported values: "Ignore", "Strict", "Warn"'
-            )
     if not info.field_manager:
         agent = call.request.headers.get("user-agent", "")
         info.field_manager = agent.partition("/")[0][:128] or "unknown"
-
-
-def _dry_run(values: Any) -> bool:
-    chosen = [value for value in values if value]
-    if any(value != "All" for value in chosen):
-        raise BadRequest(f'dryRun: Unsupported value: "{chosen[0]}": supported values: "All"')
-    return bool(chosen)
 
 
 def warning_headers(texts: list[str]) -> Mapping[str, str]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from sampan.apiserver import bodies, deletion, shape
+from sampan.apiserver import bodies, deletion, options, shape
 from sampan.apiserver.handlers.call import Call, read_write_options, success
 from sampan.http.messages import Response
 from sampan.machinery.errors import BadRequest
@@ -16,8 +16,8 @@ _QUERY_INTEGERS = ("gracePeriodSeconds",)
 
 async def delete(call: Call) -> Response:
     """Raises NotFound, Conflict (preconditions) and what the strategy raises."""
-    options = await read_delete_options(call)
-    deleted = await deletion.delete(call.context.store, call.home, call.info, options)
+    wanted = await read_delete_options(call)
+    deleted = await deletion.delete(call.context.store, call.home, call.info, wanted)
     if deleted.gone and not call.home.strategy.returns_deleted:
         uid = msgspec.json.decode(deleted.value, type=_WithUID).metadata.uid
         return success(call, call.info.name, uid)
@@ -37,18 +37,16 @@ async def read_delete_options(call: Call) -> deletion.DeleteOptions:
         shape.typed(call.context.schemas, _OPTIONS, raw)
     elif call.query.text:
         raw = _from_query(call)
-    options = deletion.parse_options(raw)
-    call.info.dry_run = call.info.dry_run or options.dry_run
-    return options
+    parsed = deletion.parse_options(raw)
+    call.info.dry_run = call.info.dry_run or parsed.dry_run
+    return parsed
 
 
 def _from_query(call: Call) -> Object:
     raw: dict[str, Any] = {}
     for name in _QUERY_INTEGERS:
-        if text := call.query.get(name):
-            if not text.removeprefix("-").isdecimal() or len(text) > 18:
-                raise BadRequest(f'{name}: Invalid value: "{text}": strconv.ParseInt: invalid syntax')
-            raw[name] = int(text)
+        if (number := options.integer(call.query, name)) is not None:
+            raw[name] = number
     if policy := call.query.get("propagationPolicy"):
         raw["propagationPolicy"] = policy
     if call.query.has("orphanDependents"):

@@ -16,8 +16,7 @@ from sampan.machinery.objects import Object
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-APPLY_PATCH = "application/apply-patch+yaml"
-_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH)
+_TYPES = (JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, bodies.APPLY_PATCH)
 
 
 async def patch(call: Call) -> Response:
@@ -30,7 +29,7 @@ async def patch(call: Call) -> Response:
         )
     read_write_options(call)
     data = await bodies.read(call.request)
-    if form == APPLY_PATCH:
+    if form == bodies.APPLY_PATCH:
         from sampan.apiserver.handlers.apply import apply
 
         written = await apply(call, data)

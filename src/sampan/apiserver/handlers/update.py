@@ -17,6 +17,7 @@ async def update(call: Call) -> Response:
         if form == bodies.JSON:
             shape.look_for_repetition(data, obj, call.info)
         metadata_rules.check_type(call.served, obj)
+        metadata_rules.check_address(obj, call.info)
         return call.served.accept(obj)
 
     def new() -> Object:

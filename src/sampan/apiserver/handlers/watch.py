@@ -8,13 +8,14 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 
+from sampan.apiserver import options
 from sampan.apiserver.handlers.call import Call
 from sampan.apiserver.listing import parse_revision, reach
 from sampan.apiserver.rendering import failure, framed
 from sampan.apiserver.selection import Selection, selection_of
 from sampan.apiserver.watchcache import Hub, Watcher, entries_of
 from sampan.http.messages import Query
-from sampan.machinery.errors import BadRequest, FieldError, Gone, Invalid, NotAcceptable
+from sampan.machinery.errors import FieldError, Gone, NotAcceptable
 from sampan.store.interface import Compacted, Entry
 
 _CHUNK = 256 * 1024
@@ -92,21 +93,21 @@ def _added(watcher: Watcher, entries: list[Entry]) -> list[bytes]:
 
 def _wants_initial_events(query: Query) -> bool | None:
     """`sendInitialEvents`, or None where the client leaves it to the resourceVersion. Raises Invalid."""
-    if not query.has("sendInitialEvents"):
-        return None
-    wanted = query.flag("sendInitialEvents")
-    match = query.get("resourceVersionMatch")
-    if wanted and match != "NotOlderThan":
+    match, given = query.get("resourceVersionMatch"), query.has("sendInitialEvents")
+    path, errors = "resourceVersionMatch", []
+    if given and match != "NotOlderThan":
         detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        error = FieldError.forbidden("resourceVersionMatch", detail)
-        raise Invalid.of("meta.k8s.io", "ListOptions", "", [error])
-    return wanted
+        errors.append(FieldError.forbidden(path, detail))
+    if match and not given:
+        detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        errors.append(FieldError.forbidden(path, detail))
+    if match not in ("", "NotOlderThan"):
+        errors.append(FieldError.not_supported(path, match, ("NotOlderThan",)))
+    if errors:
+        raise options.invalid("ListOptions", errors)
+    return query.flag("sendInitialEvents") if given else None
 
 
 def _timeout(query: Query) -> float:
-    text = query.get("timeoutSeconds")
-    if not text:
-        return _DEFAULT_TIMEOUT * (1 + random.random())
-    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
-        raise BadRequest(f'timeoutSeconds: Invalid value: "{text}": strconv.ParseInt: invalid syntax')
-    return float(text) or _DEFAULT_TIMEOUT * (1 + random.random())
+    seconds = options.integer(query, "timeoutSeconds")
+    return float(max(seconds, 0)) if seconds else _DEFAULT_TIMEOUT * (1 + random.random())

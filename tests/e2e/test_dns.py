@@ -1,4 +1,7 @@
-"""Names inside a cluster, with the programs that people use: dig, nslookup, getent, and a resolver like musl's."""
+"""Names inside a cluster, `sampan dns query`, and the Corefile.
+
+More of names is in `test_behaviours_dns` and `test_dns_resolvers`.
+"""
 
 import json
 from collections.abc import Iterator
@@ -70,20 +73,6 @@ def test_named_ports_have_srv_records(names: Kubectl) -> None:
 
 def test_names_are_answered_over_tcp_too(names: Kubectl) -> None:
     assert dig(names, "+tcp", f"web.names.{ZONE}") == [service_ip(names, "web")]
-
-
-def test_a_resolver_that_asks_all_at_once_is_content(names: Kubectl) -> None:
-    """musl sends A and AAAA together, and takes NXDOMAIN for the end: the other family must be empty, not denied."""
-    answers = names.exec("client", "dig", f"web.names.{ZONE}", "A", f"web.names.{ZONE}", "AAAA")
-    assert answers.count("status: NOERROR") == 2
-    assert "status: NXDOMAIN" not in answers
-
-
-def test_the_pods_resolv_conf_is_as_the_documentation_prints_it(names: Kubectl) -> None:
-    lines = names.exec("client", "cat", "/etc/resolv.conf").splitlines()
-    assert f"nameserver {DNS}" in lines
-    assert any(line.startswith(f"search names.{ZONE} {ZONE} cluster.local") for line in lines)
-    assert "options ndots:5" in lines
 
 
 def test_a_new_service_is_found_at_once_although_it_was_denied_before(names: Kubectl) -> None:

@@ -47,11 +47,6 @@ class ResourceInfo:
         """`services`, or `deployments.apps`: the name by which `Services` and error messages know it."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
-    @property
-    def warning(self) -> str:
-        """What clients of a deprecated version are told in a Warning header."""
-        return self.conversion.warning if self.conversion else ""
-
 
 def _row(
     group_version: str,
@@ -175,11 +170,15 @@ _POLICY = (
     _row("policy/v1beta1", "poddisruptionbudgets", "PodDisruptionBudget", short="pdb", sub="status"),
 )
 
-_RBAC = (
-    _row("rbac.authorization.k8s.io/v1", "clusterrolebindings", "ClusterRoleBinding", cluster=True),
-    _row("rbac.authorization.k8s.io/v1", "clusterroles", "ClusterRole", cluster=True),
-    _row("rbac.authorization.k8s.io/v1", "rolebindings", "RoleBinding"),
-    _row("rbac.authorization.k8s.io/v1", "roles", "Role"),
+_RBAC = tuple(
+    _row(f"rbac.authorization.k8s.io/{version}", plural, kind, cluster=kind.startswith("Cluster"))
+    for version in ("v1", "v1beta1")
+    for plural, kind in (
+        ("clusterrolebindings", "ClusterRoleBinding"),
+        ("clusterroles", "ClusterRole"),
+        ("rolebindings", "RoleBinding"),
+        ("roles", "Role"),
+    )
 )
 
 _STORAGE = (
@@ -189,6 +188,7 @@ _STORAGE = (
     _row("storage.k8s.io/v1", "storageclasses", "StorageClass", cluster=True, short="sc"),
     _row("storage.k8s.io/v1", "volumeattachments", "VolumeAttachment", cluster=True, sub="status"),
     _row("storage.k8s.io/v1", "volumeattributesclasses", "VolumeAttributesClass", cluster=True, short="vac"),
+    _row("storage.k8s.io/v1beta1", "storageclasses", "StorageClass", cluster=True, short="sc"),
 )
 
 _ADMISSION = tuple(
@@ -210,7 +210,10 @@ _ADMISSION = tuple(
     )
 )
 
-_SCHEDULING = (_row("scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", cluster=True, short="pc"),)
+_SCHEDULING = (
+    _row("scheduling.k8s.io/v1", "priorityclasses", "PriorityClass", cluster=True, short="pc"),
+    _row("scheduling.k8s.io/v1beta1", "priorityclasses", "PriorityClass", cluster=True, short="pc"),
+)
 _COORDINATION = (_row("coordination.k8s.io/v1", "leases", "Lease"),)
 _NODE = (_row("node.k8s.io/v1", "runtimeclasses", "RuntimeClass", cluster=True),)
 

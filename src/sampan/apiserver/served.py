@@ -5,10 +5,12 @@ first in metadata so that nothing in the object can be mistaken for it. Everythi
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from sampan.apiserver import deprecations
 from sampan.apiserver.strategy import Services, Strategy
 from sampan.machinery.errors import AlreadyExists, Conflict, Invalid, NotFound
 from sampan.machinery.objects import Object
@@ -59,6 +61,11 @@ class Served:
             info = self.info
             self._node = self._services.schemas.definition((info.group, info.version, info.kind))
         return self._node
+
+    @cached_property
+    def warning(self) -> str:
+        """What clients of this row are told in a Warning header, if it is deprecated."""
+        return deprecations.warning(self.info, self._services.schemas.release)
 
     # --- keys
 

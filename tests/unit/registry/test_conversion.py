@@ -114,6 +114,16 @@ def test_events_have_one_stored_form() -> None:
             "policy/v1beta1 PodDisruptionBudget is deprecated in v1.21+, unavailable in v1.25+; "
             "use policy/v1 PodDisruptionBudget",
         ),
+        (
+            ("rbac.authorization.k8s.io", "v1beta1", "ClusterRole"),
+            "rbac.authorization.k8s.io/v1beta1 ClusterRole is deprecated in v1.17+, unavailable in v1.22+; "
+            "use rbac.authorization.k8s.io/v1 ClusterRole",
+        ),
+        (
+            ("scheduling.k8s.io", "v1beta1", "PriorityClass"),
+            "scheduling.k8s.io/v1beta1 PriorityClass is deprecated in v1.14+, unavailable in v1.22+; "
+            "use scheduling.k8s.io/v1 PriorityClass",
+        ),
         (("autoscaling", "v1", "HorizontalPodAutoscaler"), ""),
     ],
 )

@@ -196,6 +196,8 @@ def test_endpoints_show_three_and_count_the_rest() -> None:
     row = cells("", "Endpoints", subsets=[{"addresses": addresses, "ports": [{"port": 80}]}])
     assert row["Endpoints"] == "10.0.0.1:80,10.0.0.2:80,10.0.0.3:80 + 2 more..."
     assert cells("", "Endpoints")["Endpoints"] == "<none>"
+    unready = [{"notReadyAddresses": addresses, "ports": [{"port": 80}]}]
+    assert cells("", "Endpoints", subsets=unready)["Endpoints"] == "", "there are some, and none takes traffic"
 
 
 def test_slices() -> None:

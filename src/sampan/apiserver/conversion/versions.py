@@ -43,7 +43,14 @@ def _ingress(group: str, since: str) -> tuple[Key, Conversion]:
     return (group, "v1beta1", "Ingress"), Conversion(ingresses.to_storage, ingresses.from_storage(old), warning)
 
 
+def _renamed(group: str, kind: str, since: str, gone: str) -> tuple[Key, Conversion]:
+    """A `v1beta1` that became `v1` without any other change."""
+    new = f"{group}/v1"
+    return _old(group, "v1beta1", kind, since, gone, new, stamped(new))
+
+
 _NETWORKING = "networking.k8s.io"
+_RBAC_KINDS = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 _SLICES = deprecated("discovery.k8s.io/v1beta1", "EndpointSlice", "1.21", "1.25", "discovery.k8s.io/v1")
 _BUDGETS = deprecated("policy/v1beta1", "PodDisruptionBudget", "1.21", "1.25", "policy/v1")
 
@@ -55,8 +62,11 @@ OLD_VERSIONS: Mapping[Key, Conversion] = dict(
         _old(
             "extensions", "v1beta1", "NetworkPolicy", "1.9", "1.16", f"{_NETWORKING}/v1", stamped(f"{_NETWORKING}/v1")
         ),
-        _old(_NETWORKING, "v1beta1", "IngressClass", "1.19", "1.22", f"{_NETWORKING}/v1", stamped(f"{_NETWORKING}/v1")),
-        _old("batch", "v1beta1", "CronJob", "1.21", "1.25", "batch/v1", stamped("batch/v1")),
+        _renamed(_NETWORKING, "IngressClass", "1.19", "1.22"),
+        _renamed("batch", "CronJob", "1.21", "1.25"),
+        *(_renamed("rbac.authorization.k8s.io", kind, "1.17", "1.22") for kind in _RBAC_KINDS),
+        _renamed("scheduling.k8s.io", "PriorityClass", "1.14", "1.22"),
+        _renamed("storage.k8s.io", "StorageClass", "1.19", "1.22"),
         (
             ("discovery.k8s.io", "v1beta1", "EndpointSlice"),
             Conversion(endpointslices.to_storage, endpointslices.from_storage, _SLICES),

@@ -54,8 +54,8 @@ class Call:
 
     def warnings(self) -> Mapping[str, str]:
         texts = self.info.warnings
-        if self.served.info.warning:
-            texts = [self.served.info.warning, *texts]
+        if self.served.warning:
+            texts = [self.served.warning, *texts]
         return warning_headers(texts)
 
 
@@ -113,6 +113,5 @@ def success(call: Call, name: str, uid: str) -> Response:
         details["group"] = info.group
     if uid:
         details["uid"] = uid
-    return json_response(
-        {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
-    )
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
+    return json_response(status, headers=call.warnings())

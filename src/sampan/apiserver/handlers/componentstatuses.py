@@ -17,7 +17,6 @@ from sampan.http.messages import Response
 from sampan.machinery.objects import Object
 from sampan.store.interface import Store, StoreError
 
-WARNING = "v1 ComponentStatus is deprecated in v1.19+"
 PROBE_SECONDS = 5.0
 _PORTS = {"scheduler": 10259, "controller-manager": 10257}
 
@@ -30,7 +29,6 @@ async def get(call: Call) -> Response:
     probe = _probes(call.context.store).get(call.info.name)
     if probe is None:
         raise call.home.not_found(call.info.name)
-    call.info.warnings.append(WARNING)
     return call.object(_status(call.info.name, await probe()))
 
 
@@ -38,7 +36,6 @@ async def list_(call: Call) -> Response:
     probes = _probes(call.context.store)
     answers = await asyncio.gather(*(probe() for probe in probes.values()))
     values = [_status(name, health) for name, health in zip(probes, answers, strict=True)]
-    call.info.warnings.append(WARNING)
     form = call.form()
     return Response(200, in_media_type(call.renderer(form).list(values, {}), form), form.media_type, call.warnings())
 

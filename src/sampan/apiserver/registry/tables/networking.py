@@ -63,7 +63,7 @@ def _endpoints(obj: Object, now: float) -> Cells:
             found += [_host_port(address, port) for port in ports for address in addresses]
         else:
             found += addresses
-    return [name(obj), first_few(found), age(obj, now)]
+    return [name(obj), first_few(found, "" if obj.get("subsets") else NONE), age(obj, now)]
 
 
 def _host_port(address: str, port: int) -> str:

@@ -77,8 +77,8 @@ class Kubectl:
         return self(f"{verb} -f -", stdin=manifest, status=1)
 
     def get(self, line: str) -> Any:
-        """`kubectl get LINE -o json`, decoded."""
-        return json.loads(self(f"get {line} -o json"))
+        """`kubectl get LINE -o json`, decoded; warnings come behind it."""
+        return json.JSONDecoder().raw_decode(self(f"get {line} -o json"))[0]
 
     def items(self, line: str) -> list[Any]:
         return list(self.get(line)["items"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from sampan.node.images import busybox
 from sampan.node.images.reference import Reference
 
 NGINX_CONFIGURATION = """\
@@ -47,6 +48,12 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     env: tuple[str, ...] = ()
     working_dir: str = ""
     files: dict[str, str] = {}
+    alone: bool = False
+    """Containers see `program`, which must be a static busybox, in place of the machine's root."""
+
+    def applies(self) -> bool:
+        found = shutil.which(self.program)
+        return found is not None and (not self.alone or busybox.is_static(found))
 
 
 TABLE = (
@@ -56,6 +63,7 @@ TABLE = (
         command=("nginx", "-g", "daemon off;"),
         files={"/etc/nginx/nginx.conf": NGINX_CONFIGURATION, "/usr/share/nginx/html/index.html": NGINX_PAGE},
     ),
+    Alias(names=("busybox",), program="busybox", command=("sh",), alone=True),
     Alias(names=("busybox", "alpine", "debian", "ubuntu", "centos"), program="sh", command=("sh",)),
     Alias(names=("bash",), program="bash", command=("bash",)),
     Alias(names=("python",), program="python3", command=("python3",)),
@@ -69,12 +77,12 @@ TABLE = (
 
 
 def find(reference: Reference, table: Sequence[Alias]) -> Alias | None:
-    """The alias for an image, if its program is installed."""
+    """The first alias for an image that applies: its program is installed."""
     names = {reference.repository, reference.path, reference.path.removeprefix("library/")}
     if reference.domain != "docker.io":
         names = {reference.repository}
     for alias in table:
-        if names.intersection(alias.names) and shutil.which(alias.program):
+        if names.intersection(alias.names) and alias.applies():
             return alias
     return None
 

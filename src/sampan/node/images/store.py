@@ -3,6 +3,7 @@
     images/<config digest>.json   what an image consists of
     layers/<diff id>/             one unpacked layer
     names.json                    which name means which image; changed under a lock, replaced as a whole
+    busybox/                      the root of containers that see the machine's busybox alone
 
 Everything appears by rename, so a reader never sees half of anything, and a process killed leaves only `.unpack-` and
 `.blob-` debris behind, which the next removal clears.
@@ -17,12 +18,13 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from sampan.node.images import aliases, builtin
+from sampan.node.images import aliases, builtin, busybox
 from sampan.node.images.archive import Archive, ArchivedImage, open_archive
 from sampan.node.images.dialing import through
 from sampan.node.images.layers import layer_path, unpack
@@ -79,7 +81,7 @@ class ImageStore:
         present = self.find(reference)
         if present is not None and (policy != "Always" or present.id.startswith("host:")):
             return present
-        stand_in = self._stand_in(parse(reference))
+        stand_in = await asyncio.to_thread(self._stand_in, parse(reference))
         if policy == "Never":
             if stand_in is None:
                 raise ImageNeverPull(f'Container image "{reference}" is not present with pull policy of Never')
@@ -114,6 +116,9 @@ class ImageStore:
             return None
         config = ImageConfig(alias.entrypoint, alias.command, alias.env, alias.working_dir)
         image = builtin.host(self.hidden, reference=str(reference), config=config, files=alias.files)
+        if alias.alone:
+            root = busybox.root_of(shutil.which(alias.program) or alias.program, self.root / "busybox")
+            image = replace(image, layers=(root,), hidden=(), mounts=())
         self._stand_ins[str(reference)] = image
         return image
 

@@ -19,6 +19,8 @@ from sampan.dns.wire import Record, Reply, encode_name
 from sampan.machinery.selectors import LabelSelector
 
 VERSION = "1.1.0"
+VERSION_TTL = 28800
+"""Eight hours, in CoreDNS and in the specification's example: it changes with the program only."""
 TTL = 5
 _MAX_CHAIN = 8
 _REFRESH, _RETRY, _EXPIRE = 7200, 1800, 86400
@@ -82,7 +84,7 @@ class Zone:
             case "pod":
                 return self._answer_pod(name, labels[:-1], kind)
             case "dns-version" if len(labels) == 1:
-                found = [self._record(name, wire.TXT, bytes((len(VERSION),)) + VERSION.encode())]
+                found = [Record(name, wire.TXT, bytes((len(VERSION),)) + VERSION.encode(), VERSION_TTL)]
                 return self._reply(found if kind == wire.TXT else [])
             case "dns" if labels in (["dns"], ["ns", "dns"]):
                 return self._reply(self._addresses(name, self._dns_addresses(), kind) if len(labels) == 2 else [])
@@ -248,8 +250,11 @@ class Zone:
         ]
 
     def _services_at(self, name: str, targets: list[tuple[str, Port, list[str]]]) -> Reply:
-        """SRV records of equal weight, with the addresses of their hosts beside them."""
-        weight = 100 // len(targets) if targets else 100
+        """SRV records of equal weight, with the addresses of their hosts beside them.
+
+        As in CoreDNS, 100 is shared by all addresses, and nobody has less than 1: a client may never choose a 0.
+        """
+        weight = max(1, 100 // max(1, sum(len(addresses) for _, _, addresses in targets)))
         answers = {
             self._record(name, wire.SRV, pack("!3H", 0, weight, (port.port or 0) & 0xFFFF) + encode_name(host)): None
             for host, port, _ in targets

@@ -104,6 +104,14 @@ def test_the_name_of_a_service_has_srv_records_for_all_of_its_ports(wire):
     assert numbers == ["443", "53", "80"]
 
 
+@pytest.mark.parametrize(
+    ("name", "weight"),
+    [(f"_http._tcp.{FOUR}", "100"), (FOUR, "33"), (f"_http._tcp.dual.{SVC}", "50"), (f"_http._tcp.{PEERS}", "20")],
+)
+def test_the_addresses_behind_an_srv_name_share_a_weight_of_100(wire, name, weight):
+    assert {data.split()[1] for data in wire(name, "SRV").data("SRV")} == {weight}
+
+
 @pytest.mark.parametrize("name", [FOUR, f"none.{SVC}", "4.0.96.10.in-addr.arpa"])
 def test_answers_about_the_cluster_are_authoritative(wire, name):
     answer = wire(name, "PTR" if name.endswith("arpa") else "A")

@@ -32,7 +32,6 @@ ANSWERS = [
     (f"out.default.svc.{Z}", "CNAME", [f"out.default.svc.{Z} CNAME example.com."]),
     (f"alias.default.svc.{Z}", "CNAME", [f"alias.default.svc.{Z} CNAME {WEB}."]),
     (f"alias.default.svc.{Z}", "A", [f"alias.default.svc.{Z} CNAME {WEB}.", f"{WEB} A 10.96.0.5"]),
-    (f"dns-version.{Z}", "TXT", [f'dns-version.{Z} TXT "1.1.0"']),
     (Z, "NS", [f"{Z} NS ns.dns.{Z}."]),
     (f"ns.dns.{Z}", "A", [f"ns.dns.{Z} A 10.96.0.10"]),
     (f"10-1-2-3.default.pod.{Z}", "A", [f"10-1-2-3.default.pod.{Z} A 10.1.2.3"]),

@@ -140,6 +140,7 @@ def test_over_tcp_hundreds_of_endpoints_come_whole(world, kind):
     assert not answer.flags & dns.flags.TC
     assert len(answer.answer[0]) == COUNT
     if kind == "SRV":
+        assert {rdata.weight for rdata in answer.answer[0]} == {1}
         assert len(answer.additional) == COUNT
         assert {rdata.target for rdata in answer.answer[0]} == {rrset.name for rrset in answer.additional}
 

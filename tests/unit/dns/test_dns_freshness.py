@@ -171,6 +171,10 @@ def test_an_alias_leads_at_once_to_where_it_leads_now(world):
         become(["none.example."], ["none.example."])
         change(type="ClusterIP", externalName=None, clusterIP="10.96.0.78", ports=[{"port": 80}])
         become([], ["10.96.0.78"])
+        assert {way(world.port, reverse("10.96.0.78"), "PTR").status for way in WAYS} == THERE
+        change(type="ExternalName", externalName="one.example", clusterIP=None, clusterIPs=None, ports=None)
+        become(["one.example."], ["one.example.", "192.0.2.1"])
+        assert {way(world.port, reverse("10.96.0.78"), "PTR").status for way in WAYS} == GONE
 
 
 def test_an_alias_in_the_cluster_follows_what_it_leads_to(world):

@@ -19,6 +19,8 @@ conntrack: {tcpEstablishedTimeout: 2h}
 colour: blue
 """
 
+NFTABLES = "table ip sampan-proxy"
+
 
 @contextmanager
 def running(cluster: Cluster, file: Path) -> Iterator[None]:
@@ -59,12 +61,12 @@ def test_a_proxy_runs_by_its_configuration_file_and_follows_it(cluster: Cluster,
     before = rules()
     assert "sampan" not in before
     with running(cluster, file):
-        eventually(lambda: "sampan-proxy" in rules(), "rules on the LAN")
+        eventually(lambda: NFTABLES in rules().splitlines(), "rules on the LAN")
         assert eventually(answers, "the Service answers on the LAN")
         timeout = "net.netfilter.nf_conntrack_tcp_timeout_established"
         assert cluster.on_lan("sysctl", "-n", timeout).strip() == "7200"
         file.write_text(CONFIGURATION.replace("nftables", "iptables"))
-        eventually(lambda: "KUBE-SVC" in rules() and "sampan-proxy" not in rules(), "the other mode's rules")
+        eventually(lambda: "KUBE-SVC" in rules() and NFTABLES not in rules().splitlines(), "the other mode's rules")
         assert answers()
     after = rules()
     assert "sampan" not in after

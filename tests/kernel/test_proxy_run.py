@@ -149,7 +149,7 @@ async def modes_in_kernel(ip: str) -> set[str]:
     """The modes that have rules for `ip`, or any chain."""
     found = set()
     ours = await command("nft", "list", "tables")
-    if f"ip {layout.TABLE}" in ours:
+    if f"table ip {layout.TABLE}" in ours.splitlines():
         found.add("nftables")
     chains = await command("iptables-save")
     if ip in chains or "KUBE-" in chains:

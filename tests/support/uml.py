@@ -13,24 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MODULES = Path("/usr/lib/uml/modules")
-LOADED = "ip_vs ip_vs_rr dummy veth nf_conntrack_netlink ip_set xt_set sctp"
+LOADED = "ip_vs ip_vs_rr dummy veth nf_conntrack_netlink ip_set xt_set sctp overlay"
 REPOSITORY = Path(__file__).parents[2]
 
 _INIT = """#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-mount -t proc proc /proc; mount -t sysfs sys /sys
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p /dev/shm; ln -s /proc/self/fd /dev/fd
 for each in /run /tmp /dev/shm; do mount -t tmpfs tmpfs $each; done
 mkdir -p {where} && mount -r -t hostfs none {where} -o {where}
 mkdir -p {shared} && mount -t hostfs none {shared} -o {shared}
-mkdir -p /run/modules/lib/modules && ln -s {modules} /run/modules/lib/modules/
-printf '#!/bin/sh\\nexec /sbin/modprobe -d /run/modules "$@"\\n' > /run/modprobe; chmod +x /run/modprobe
-echo /run/modprobe > /proc/sys/kernel/modprobe
-mkdir -p /run/bin; export PATH=/run/bin:$PATH
+mkdir -p /tmp/bin /tmp/modules/lib/modules && ln -s {modules} /tmp/modules/lib/modules/
+printf '#!/bin/sh\\nexec /sbin/modprobe -d /tmp/modules "$@"\\n' > /tmp/bin/modprobe; chmod +x /tmp/bin/modprobe
+echo /tmp/bin/modprobe > /proc/sys/kernel/modprobe
+export PATH=/tmp/bin:$PATH
 for each in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
-    ln -s /usr/sbin/xtables-legacy-multi /run/bin/$each
+    ln -s /usr/sbin/xtables-legacy-multi /tmp/bin/$each
 done
-for each in {loaded}; do /run/modprobe $each; done
+for each in {loaded}; do /tmp/bin/modprobe $each; done
 ip link set lo up
 cd {where}
 sh {shared}/program > {shared}/output 2>&1

@@ -36,7 +36,6 @@ class _Machine:
     links: dict[str, str]
     resolv_conf: str
     network: int
-    keep: int
 
 
 def enter(hostname: str, keep: Path, name_server: str) -> None:
@@ -44,7 +43,7 @@ def enter(hostname: str, keep: Path, name_server: str) -> None:
 
     `keep` stays visible in any case; `name_server` answers in the box as the machine's own do outside (`outside.py`).
     """
-    with _remembered(keep) as machine:
+    with _remembered() as machine:
         libc.unshare(NAMESPACES)
         libc.sethostname(hostname)
         mounts.make_private("/")
@@ -59,17 +58,15 @@ def enter(hostname: str, keep: Path, name_server: str) -> None:
 
 
 @contextmanager
-def _remembered(keep: Path) -> Iterator[_Machine]:
+def _remembered() -> Iterator[_Machine]:
     resolv_conf = resolvconf.behind_stub(Path("/etc/resolv.conf"))
     links = {entry.name: os.readlink(entry) for entry in os.scandir(CGROUP_ROOT) if entry.is_symlink()}
     network = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    kept = os.open(keep, os.O_PATH | os.O_CLOEXEC)
     try:
         text = resolv_conf.read_text() if resolv_conf.exists() else ""
-        yield _Machine(cgroups.find(), links, text, network, kept)
+        yield _Machine(cgroups.find(), links, text, network)
     finally:
         os.close(network)
-        os.close(kept)
 
 
 def _mount_run(machine: _Machine, keep: Path) -> None:
@@ -77,6 +74,7 @@ def _mount_run(machine: _Machine, keep: Path) -> None:
 
     Only who joins the host's network reaches those.
     """
+    kept = os.open(keep, os.O_PATH | os.O_CLOEXEC)  # from here: what another mount namespace has cannot be bound
     mounts.tmpfs("/run", name="run")
     RUN.mkdir()
     target = Path(os.path.realpath("/etc/resolv.conf"))
@@ -88,7 +86,8 @@ def _mount_run(machine: _Machine, keep: Path) -> None:
     mounts.bind(f"/proc/self/fd/{machine.network}", HOST_NETWORK)
     if keep.resolve().is_relative_to("/run"):
         keep.mkdir(parents=True)
-        mounts.bind(f"/proc/self/fd/{machine.keep}", keep)
+        mounts.bind(f"/proc/self/fd/{kept}", keep)
+    os.close(kept)
 
 
 def _mount_groups(machine: _Machine) -> None:

@@ -3,6 +3,7 @@
 A group is named by one path such as `/sampan-demo/node-1/<pod uid>`, the same in every hierarchy.
 """
 
+import contextlib
 import errno
 import os
 import signal
@@ -72,6 +73,7 @@ def create(path: str) -> None:
     for group in _groups(path):
         group.mkdir(parents=True, exist_ok=True)
         _inherit_cpus(group)
+        _inherit_controllers(group)
 
 
 def _inherit_cpus(group: Path) -> None:
@@ -84,6 +86,20 @@ def _inherit_cpus(group: Path) -> None:
                 if not above.read_text().strip():
                     _inherit_cpus(group.parent)
                 file.write_text(above.read_text())
+
+
+def _inherit_controllers(group: Path) -> None:
+    """A version 2 group has the controllers that those above pass on. An init such as systemd has arranged it; others
+    leave it to whoever makes groups. What cannot be passed on (a group with processes of its own) is left as it is.
+    """
+    file = group.parent / "cgroup.subtree_control"
+    if not file.exists():
+        return
+    _inherit_controllers(group.parent)
+    available = set((group.parent / "cgroup.controllers").read_text().split())
+    if lacking := available - set(file.read_text().split()):
+        with contextlib.suppress(OSError):
+            file.write_text(" ".join(f"+{name}" for name in sorted(lacking)))
 
 
 def add(path: str, pid: int) -> None:

@@ -2,7 +2,7 @@
 
 Every pod has a veth of its own and the node routes between them, without a bridge, so that all traffic, also between
 two pods of one node, passes the node's netfilter hooks where the proxy's rules are. Hardware addresses are fixed and
-known beforehand, so no ARP is ever needed. `node_rules.py` has the few nftables rules.
+known beforehand, so no ARP is ever needed. `node_firewall.py` has the few rules of the node.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ from sampan.kernel.rtnetlink import (
     replace_route,
     set_link,
 )
-from sampan.node import node_rules
 from sampan.node.ipam import AddressPool
+from sampan.node.node_firewall import NodeFirewall
 from sampan.node.node_rules import HostPort as HostPort
 
 NODE_SIDE_MAC = "ee:ee:ee:ee:ee:ee"
@@ -90,13 +90,14 @@ class PodNetwork:
         self._sandboxes = options.state / "sandboxes"
         self._sandboxes.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._pool = AddressPool(options.pod_cidr, options.state / "addresses")
+        self._firewall = NodeFirewall()
         self._lock = asyncio.Lock()
 
     async def setup_node(self) -> None:
         """Prepare the node: forwarding, masquerading, host ports of the pods that are there. Repeatable."""
         sysctl.write_all(NODE_SYSCTLS, optional=True)
         options = self.options
-        await node_rules.apply(node_rules.masquerade(options.pod_cidr, options.direct, options.own))
+        await self._firewall.masquerade(options.pod_cidr, options.direct, options.own)
         await self._apply_host_ports()
 
     # --- sandboxes
@@ -233,7 +234,7 @@ class PodNetwork:
         async with self._lock:
             records = [record for uid in os.listdir(self._sandboxes) if (record := self._record(uid)) is not None]
             mappings = [(port, record.ips[0]) for record in records for port in record.host_ports]
-            await node_rules.apply(node_rules.host_ports(mappings))
+            await self._firewall.host_ports(mappings)
 
     async def sync_routes(self, routes: Iterable[tuple[str, str]]) -> None:
         """Have exactly these routes (pod CIDR, node address) to other nodes' pods."""

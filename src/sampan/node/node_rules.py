@@ -1,14 +1,13 @@
 """nftables rules that a node needs beside the proxy's: masquerading of pods' traffic to the world, and host ports.
 
-The two are texts for nft(8), each replacing its own table as a whole, in one transaction.
+The two are texts for nft(8), each replacing its own table as a whole, in one transaction. Pure; `node_firewall.py` has
+the kernel take them.
 """
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-NFT = "nft"
 MASQUERADE_TABLE = "sampan-pods"
 HOST_PORT_TABLE = "sampan-host-ports"
 _EVERY_ADDRESS = ("", "0.0.0.0")
@@ -51,7 +50,7 @@ def masquerade(pod_cidr: str, direct: Sequence[str], own: Sequence[str] = ()) ->
 
 def host_ports(mappings: Sequence[tuple[HostPort, str]]) -> str:
     """Lead ports of the node to pods, given as (port, pod address); also for the node's own packets and hairpins."""
-    rules = [_destination(port, address) for port, address in sorted(mappings, key=_order)]
+    rules = [_destination(port, address) for port, address in in_order(mappings)]
     if not rules:
         return _table(HOST_PORT_TABLE, "chain ports { }")
     return _table(
@@ -69,26 +68,26 @@ def host_ports(mappings: Sequence[tuple[HostPort, str]]) -> str:
     )
 
 
+def everywhere(port: HostPort) -> bool:
+    """Whether it is a port of all addresses of the node."""
+    return port.host_ip in _EVERY_ADDRESS
+
+
+def in_order(mappings: Iterable[tuple[HostPort, str]]) -> list[tuple[HostPort, str]]:
+    """Ports of one address before those of all: the first rule that fits decides."""
+    return sorted(mappings, key=_order)
+
+
 def _order(mapping: tuple[HostPort, str]) -> tuple[bool, str, int, str]:
     port, address = mapping
-    return (port.host_ip in _EVERY_ADDRESS, port.protocol, port.host_port, address)
+    return (everywhere(port), port.protocol, port.host_port, address)
 
 
 def _destination(port: HostPort, address: str) -> str:
-    here = "" if port.host_ip in _EVERY_ADDRESS else f"ip daddr {port.host_ip} "
+    here = "" if everywhere(port) else f"ip daddr {port.host_ip} "
     return f"{here}{port.protocol.lower()} dport {port.host_port} dnat ip to {address}:{port.container_port}"
 
 
 def _table(name: str, *lines: str) -> str:
     body = "\n".join(f"  {line}" for line in lines)
     return f"table ip {name} {{}}\ndelete table ip {name}\ntable ip {name} {{\n{body}\n}}\n"
-
-
-async def apply(rules: str) -> None:
-    """Have the kernel take the rules, all or none. Raises OSError with nft's words."""
-    process = await asyncio.create_subprocess_exec(
-        NFT, "-f", "-", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    _, stderr = await process.communicate(rules.encode())
-    if process.returncode:
-        raise OSError(f"nft refused the node's rules: {stderr.decode(errors='replace').strip()}")

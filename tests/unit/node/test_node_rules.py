@@ -1,4 +1,4 @@
-"""The node's own nftables rules: what is rendered, that it replaces what was there, and that nft accepts it."""
+"""The node's own rules, for nft and for iptables: what is rendered, that it replaces what was there and is accepted."""
 
 import shutil
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sampan.node import node_rules
+from sampan.node import node_rules, node_rules_iptables
 from sampan.node.node_rules import HostPort
 
 POD, OTHER = "10.244.0.5", "10.244.0.6"
@@ -67,4 +67,56 @@ def test_nft_accepts_what_is_rendered(name: str, tmp_path: Path) -> None:
     (tmp_path / "rules").write_text(TEXTS[name])
     line = ["unshare", "-n", "nft", "--check", "-f", str(tmp_path / "rules")]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# --- for iptables
+
+MAPPINGS = [(HostPort(80, 8080), POD), (HostPort(80, 8081, "TCP", "127.0.0.1"), OTHER), (HostPort(9, 9, "SCTP"), OTHER)]
+FOR_IPTABLES = {
+    "masquerade": node_rules_iptables.masquerade("10.244.0.0/24", ("10.2.2.0/24", "10.244.0.0/16")),
+    "no_host_ports": node_rules_iptables.host_ports([]),
+    "host_ports": node_rules_iptables.host_ports(MAPPINGS),
+}
+NOTHING: dict[str, list[str]] = {"nat": [], "raw": []}
+
+
+def test_iptables_masquerades_what_leaves_the_cluster() -> None:
+    lines = node_rules_iptables.text(FOR_IPTABLES["masquerade"], NOTHING).splitlines()
+    assert [line for line in lines if line.startswith("-A SAMPAN-")] == [
+        "-A SAMPAN-PODS -d 10.2.2.0/24 -j RETURN",
+        "-A SAMPAN-PODS -d 10.244.0.0/16 -j RETURN",
+        "-A SAMPAN-PODS -s 10.244.0.0/24 -j MASQUERADE",
+        "-A SAMPAN-GUARD ! -i lo -d 127.0.0.0/8 -j DROP",
+    ]
+
+
+def test_iptables_leads_host_ports_to_pods_and_those_of_one_address_first() -> None:
+    lines = node_rules_iptables.text(FOR_IPTABLES["host_ports"], NOTHING).splitlines()
+    assert [line for line in lines if "DNAT --to" in line] == [
+        "-A SAMPAN-PORTS -d 127.0.0.1 -p tcp --dport 80 -j DNAT --to-destination 10.244.0.6:8081",
+        "-A SAMPAN-PORTS -p sctp --dport 9 -j DNAT --to-destination 10.244.0.6:9",
+        "-A SAMPAN-PORTS -p tcp --dport 80 -j DNAT --to-destination 10.244.0.5:8080",
+    ]
+    assert "-A SAMPAN-HAIRPIN -s 10.244.0.5 -d 10.244.0.5 -j MASQUERADE" in lines
+
+
+@pytest.mark.parametrize("name", FOR_IPTABLES)
+def test_jumps_that_are_there_are_not_added_again(name: str) -> None:
+    rules = FOR_IPTABLES[name]
+    first = node_rules_iptables.text(rules, NOTHING).splitlines()
+    again = node_rules_iptables.text(rules, {"nat": first, "raw": first}).splitlines()
+    jumps = [line for line in first if not line.startswith("-A SAMPAN-") and line.startswith("-A ")]
+    assert jumps
+    assert again == [line for line in first if line not in jumps]
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("name", FOR_IPTABLES)
+def test_iptables_accepts_what_is_rendered(name: str) -> None:
+    if not shutil.which("iptables-restore"):
+        pytest.skip("needs iptables")
+    line = ["unshare", "-n", "iptables-restore", "--noflush", "--test"]
+    text = node_rules_iptables.text(FOR_IPTABLES[name], NOTHING)
+    done = subprocess.run(line, input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -113,7 +113,7 @@ UNHEALTHY = {
 NAMED = [{"port": 80, "protocol": "TCP", "targetPort": "http"}]
 LOCAL_ELSEWHERE = {"pods": [pod(node=THERE, ip="10.244.1.5")], "slices": [slice_(OTHER)]}
 
-PINGS = {"nftables": "refuse", "iptables": "lost", "ipvs": "kube-ipvs0", "userspace": "refused"}
+PINGS = {"nftables": "refuse", "iptables": "lost", "ipvs": "is always answered", "userspace": "refused"}
 
 CASES = [
     Case("all is well", ""),
@@ -218,6 +218,10 @@ CASES = [
          rules=(Rule(destination=AT_CLUSTER_IP, outcome=ENDPOINTS, targets=("10.244.0.9:8080",)),)),
     Case("the rule refuses though there are endpoints", "refused, although there are endpoints", "node-1-proxy",
          rules=(REFUSES,)),
+    Case("the rule leads there, but something keeps packets from it", "on node node-1: its address is nowhere",
+         "sampan logs node-1-proxy", mode="ipvs",
+         rules=(Rule(destination=AT_CLUSTER_IP, outcome=ENDPOINTS, targets=("10.244.0.5:8080",),
+                     fault="its address is nowhere"),)),
     Case("a userspace rule does not name its endpoints", "", mode="userspace",
          rules=(Rule(destination=AT_CLUSTER_IP, outcome=ENDPOINTS, targets=None),)),
     Case("connections are counted", "", notes=("2 remembered on node node-1: 2 with 10.244.0.5:8080",),

@@ -9,10 +9,11 @@ from sampan.proxy.explain.report import Step, fine, note, wrong
 
 SERVICE, DNS, PING = "Service", "DNS", "Ping"
 
+IPVS = "ipvs"
 PINGS = {
     "nftables": "the rules refuse what is sent to a cluster IP on no port of the Service, and so an echo request, too",
     "iptables": "the rules know the Service's port only, so an echo request leaves the node as it is and is lost",
-    "ipvs": "the node has the address on kube-ipvs0 and answers itself: an echo tells nothing about the Service",
+    IPVS: "every node has the address on its kube-ipvs0 and answers itself, also for a Service without endpoints",
     "userspace": "only the Service's port leads to a listener; all else is refused, and so an echo request, too",
 }
 
@@ -85,5 +86,6 @@ def ping_steps(service: Service, kernel: NodeFacts) -> Iterator[Step]:
     """Why a ping does not tell whether a Service works."""
     ip = service.spec.cluster_ip
     if ip and ip != "None" and kernel.mode in PINGS:
-        text = f"ping {ip} tells nothing about the Service: a cluster IP is a rule, not an interface"
+        why = "it is always answered" if kernel.mode == IPVS else "a cluster IP is a rule, not an interface"
+        text = f"ping {ip} tells nothing about the Service: {why}"
         yield note(PING, text, [f"in mode {kernel.mode}: {PINGS[kernel.mode]}"])

@@ -91,13 +91,15 @@ ENDPOINTS, REFUSED, DROPPED, MISSING = "endpoints", "refused", "dropped", "missi
 class Rule(Struct, frozen=True):
     """What a node's kernel does with a destination; `targets` are places, None where the kernel does not know them.
 
-    `lines` are the rules in the words of the mode's tool, with their counters.
+    `lines` are the rules in the words of the mode's tool, with their counters. `fault` says what keeps packets from the
+    rule, or from working with it, where that is something beside it.
     """
 
     destination: Destination
     outcome: str = MISSING
     targets: tuple[str, ...] | None = ()
     lines: tuple[str, ...] = ()
+    fault: str = ""
 
 
 class TrackedFlow(Struct, frozen=True):

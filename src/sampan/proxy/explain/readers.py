@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 
 from sampan.kernel import commands
-from sampan.kernel.ipvs import Ipvs, Key
 from sampan.kernel.nft import Nft
 from sampan.proxy.backends import keys
 from sampan.proxy.backends.iptables import names
@@ -16,6 +15,7 @@ from sampan.proxy.backends.nftables import chains, layout
 from sampan.proxy.backends.userspace import rules as userspace
 from sampan.proxy.backends.userspace.text import TABLE as USERSPACE_TABLE
 from sampan.proxy.explain.facts import DROPPED, ENDPOINTS, MISSING, REFUSED, Destination, Rule
+from sampan.proxy.explain.ipvs import read_ipvs
 
 Reader = Callable[[Destination, bool], Awaitable[Rule]]
 
@@ -128,23 +128,6 @@ def _follow(saved: Sequence[str], chain: str, outside: bool, depth: int) -> tupl
             lines += more
             targets += found
     return lines, targets
-
-
-async def read_ipvs(destination: Destination, outside: bool) -> Rule:
-    """From the virtual server of that address."""
-    key = Key(destination.protocol, destination.ip, destination.port)
-    with closing(Ipvs()) as ipvs:
-        service = ipvs.services(key.family).get(key)
-        if service is None:
-            return Rule(destination=destination)
-        reals = ipvs.reals(key)
-    lines = [f"{destination.protocol} {destination.ip}:{destination.port} {service.scheduler}"]
-    lines += [
-        f"-> {real.ip}:{real.port} weight {state.weight}, {state.active} active, {state.inactive} inactive"
-        for real, state in reals.items()
-    ]
-    targets = tuple(sorted(f"{real.ip}:{real.port}" for real, state in reals.items() if state.weight))
-    return Rule(destination=destination, outcome=ENDPOINTS if targets else REFUSED, targets=targets, lines=tuple(lines))
 
 
 READERS: dict[str, Reader] = {

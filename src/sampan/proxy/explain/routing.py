@@ -175,6 +175,8 @@ def _rule_step(rule: Rule, expected: Sequence[Endpoint], port: ServicePort, kern
     restart = f"see what its proxy says: sampan logs {kernel.node}-proxy"
     if rule.outcome == MISSING and (wanted or kernel.mode != "iptables"):
         return wrong(RULE, f"{where}: there is no rule", restart, rule.lines)
+    if rule.fault:
+        return wrong(RULE, f"{where}: {rule.fault}", restart, rule.lines)
     if not wanted:
         nothing = {REFUSED: "refused, because there is no endpoint", DROPPED: "dropped, as the policy says"}
         if rule.outcome == ENDPOINTS:

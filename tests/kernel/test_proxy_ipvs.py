@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sampan.api.core_v1 import Service
 from sampan.client.config import Config
 from sampan.kernel import ipvs
 from sampan.kernel.ipvs import SCHEDULERS, Command, Ipvs, Key, Real, Verb
@@ -40,17 +41,21 @@ FRESH_STARTS = 20
 
 @pytest.mark.skipif(ipvs.loaded(), reason="this kernel has IPVS")
 def test_everything_about_ipvs_holds_on_a_kernel_that_has_it() -> None:
-    """The packet flows that every mode must show, singly and all combinations, golden files, churn, what follows."""
+    """The packet flows that every mode must show, singly and all combinations, golden files, churn, what follows.
+
+    And SCTP in the iptables mode: the kernel there has that, too.
+    """
     if os.geteuid():
         pytest.skip("needs root")
     if why := uml.missing():
         pytest.skip(why)
     outcome = uml.run_pytest(
         *(f"tests/kernel/test_proxy_{each}.py" for each in ("ipvs", "flows", "matrix", "churn")),
-        "tests/golden/test_proxy_golden.py", "-k", "ipvs", seconds=SECONDS,
+        "tests/golden/test_proxy_golden.py", "-k", "ipvs or (iptables and SCTP)", seconds=SECONDS,
     )  # fmt: skip
     assert outcome.status == 0, outcome.output
     assert " passed" in outcome.output
+    assert "no SCTP" not in outcome.output
 
 
 def options(**more: object) -> ProxyOptions:
@@ -119,11 +124,18 @@ def test_a_service_works_from_the_moment_that_a_sync_ends(the_world: World, fami
     """A first datagram that went elsewhere would leave a conntrack entry that breaks its whole flow."""
     backend = IpvsBackend(options(), family)
     case = Case("datagrams", "pod", "cluster-ip", protocol="UDP")
-    wanted, nothing = state(case, family), Tracker(HERE, (family,), tuple(NODE.values())).take()[family].state
+    tracking = Tracker(HERE, (family,), tuple(NODE.values()))
+    tracking.slice_changed(None, slice_(case, family))
+
+    def sync(before: Service | None, after: Service | None) -> None:
+        tracking.service_changed(before, after)
+        taken = tracking.take()[family]
+        the_world.on_node(lambda: backend.apply(taken.state, taken.changes))
+
     for _ in range(FRESH_STARTS):
-        the_world.on_node(lambda: backend.apply(wanted, None))
+        sync(None, service(case, family))
         assert the_world.ask("pod", address(case, family), "UDP", timeout=3.0)[0] in EVERYWHERE
-        the_world.on_node(lambda: backend.apply(nothing, None))
+        sync(service(case, family), None)
     the_world.on_node(backend.cleanup)
     backend.close()
 
@@ -131,12 +143,12 @@ def test_a_service_works_from_the_moment_that_a_sync_ends(the_world: World, fami
 @needs_ipvs
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_every_scheduler_can_be_chosen(the_world: World, scheduler: str) -> None:
+    """Also by a proxy that starts where another was used before."""
     backend = IpvsBackend(options(ipvs_scheduler=scheduler), 4)
     assert the_world.inside("node", backend.is_supported) == ""
     show(the_world, backend, EVERY)
     assert f"TCP  10.96.0.50:80 {scheduler}" in the_world.sh("node", "ipvsadm -Ln")
     assert the_world.ask("pod", ("10.96.0.50", 80))[0] in EVERYWHERE
-    the_world.on_node(backend.cleanup)
     backend.close()
 
 

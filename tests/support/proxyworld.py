@@ -11,11 +11,13 @@ import re
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
+from sampan.kernel import sysctl
 from sampan.kernel.netns import run_in
 
 T = TypeVar("T")
@@ -41,8 +43,13 @@ ADDRESSES = {**PODS, **LAN, "node": NODE}
 RESEND_SECONDS = 1.0
 """How long a datagram's answer is waited for before it is sent again."""
 
-ANSWER_EVERYONE = "net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0"
-"""The kernel refuses a client only so many times a second; tests refuse more."""
+ALL = {4: "0.0.0.0/0", 6: "::/0"}
+NO_WAITING = {"net/ipv6/conf/default/accept_dad": 0}
+ROUTER = {
+    "net/ipv4/ip_forward": 1, "net/ipv6/conf/all/forwarding": 1,
+    "net/ipv4/icmp_ratelimit": 0, "net/ipv6/icmp/ratelimit": 0,
+}  # fmt: skip
+"""The kernel refuses a client only so many times a second unless told otherwise; tests refuse more."""
 
 
 @dataclass
@@ -192,9 +199,7 @@ def world() -> Iterator[World]:
     prefix = f"sp-{os.getpid()}-"
     made = World({name: prefix + name for name in ("node", "lan", *PODS)})
     try:
-        for name in made.names.values():
-            subprocess.run(["ip", "netns", "add", name], check=True)
-            subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+        _ip("", [f"netns add {name}" for name in made.names.values()])
         _wire(made)
         for who in ("local-1", "local-2", "remote"):
             for family in (4, 6):
@@ -205,35 +210,52 @@ def world() -> Iterator[World]:
         made.stop.set()
         for thread in made.threads:
             thread.join(2)
-        for name in made.names.values():
-            subprocess.run(["ip", "netns", "delete", name], check=False)
+        _ip("", [f"netns delete {name}" for name in made.names.values()], check=False)
 
 
 def _wire(made: World) -> None:
-    node = made.names["node"]
-    made.sh(
-        "node", "sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.accept_dad=0"
-    )
-    made.sh("node", f"sysctl -qw {ANSWER_EVERYONE}")
+    """All addresses and routes, by one command for each namespace: processes are what takes time."""
+    for name in made.names:
+        settings = NO_WAITING | (ROUTER if name == "node" else {})
+        made.inside(name, partial(sysctl.write_all, settings))
+    lines = {name: ["link set lo up"] for name in made.names}
+    lines["lan"] += [f"link add eth0 type veth peer name eth0 netns {made.names['node']}", "link set eth0 up"]
     for name, addresses in PODS.items():
-        there = made.names[name]
-        made.sh(name, "sysctl -qw net.ipv6.conf.default.accept_dad=0")
-        made.sh("node", f"ip link add v-{name} type veth peer name eth0 netns {there}; ip link set v-{name} up")
-        made.sh("node", f"ip addr add 10.244.0.1/32 dev v-{name}; ip -6 addr add fe80::1/64 dev v-{name} nodad")
-        made.sh(name, f"ip addr add {addresses[4]}/32 dev eth0; ip -6 addr add {addresses[6]}/128 dev eth0 nodad")
-        made.sh(name, "ip link set eth0 up; ip route add 10.244.0.1 dev eth0; ip route add default via 10.244.0.1")
-        made.sh(name, "ip -6 route add default via fe80::1 dev eth0")
-        made.sh("node", f"ip route add {addresses[4]}/32 dev v-{name}; ip -6 route add {addresses[6]}/128 dev v-{name}")
-    made.sh("lan", "sysctl -qw net.ipv6.conf.default.accept_dad=0")
-    made.sh("lan", f"ip link add eth0 type veth peer name eth0 netns {node}; ip link set eth0 up")
+        _wire_pod(made, name, addresses, lines)
     for who, addresses in LAN.items():
-        bits = ("32", "128") if who == "remote" else ("24", "64")
-        device = "lo" if who == "remote" else "eth0"
-        made.sh("lan", f"ip addr add {addresses[4]}/{bits[0]} dev {device}")
-        made.sh("lan", f"ip -6 addr add {addresses[6]}/{bits[1]} dev {device} nodad")
-    made.sh(
-        "node", f"ip addr add {NODE[4]}/24 dev eth0; ip -6 addr add {NODE[6]}/64 dev eth0 nodad; ip link set eth0 up"
-    )
-    made.sh("node", f"ip route add default via {LAN['other-node'][4]}")
-    made.sh("node", f"ip -6 route add default via {LAN['other-node'][6]}")
-    made.sh("lan", f"ip route add default via {NODE[4]}; ip -6 route add default via {NODE[6]}")
+        bits, device = ((32, 128), "lo") if who == "remote" else ((24, 64), "eth0")
+        lines["lan"] += [
+            f"addr add {addresses[4]}/{bits[0]} dev {device}",
+            f"addr add {addresses[6]}/{bits[1]} dev {device} nodad",
+        ]
+    lines["node"] += [f"addr add {NODE[4]}/24 dev eth0", f"addr add {NODE[6]}/64 dev eth0 nodad", "link set eth0 up"]
+    lines["node"] += [f"route add {ALL[family]} via {LAN['other-node'][family]}" for family in (4, 6)]
+    lines["lan"] += [f"route add {ALL[family]} via {NODE[family]}" for family in (4, 6)]
+    for name in ("lan", "node", *PODS):  # who makes a pair of interfaces comes before who has its other end
+        _ip(made.names[name], lines[name])
+
+
+def _wire_pod(made: World, name: str, addresses: dict[int, str], lines: dict[str, list[str]]) -> None:
+    lines["node"] += [
+        f"link add v-{name} type veth peer name eth0 netns {made.names[name]}",
+        f"link set v-{name} up",
+        f"addr add 10.244.0.1/32 dev v-{name}",
+        f"addr add fe80::1/64 dev v-{name} nodad",
+        f"route add {addresses[4]}/32 dev v-{name}",
+        f"route add {addresses[6]}/128 dev v-{name}",
+    ]
+    lines[name] += [
+        f"addr add {addresses[4]}/32 dev eth0",
+        f"addr add {addresses[6]}/128 dev eth0 nodad",
+        "link set eth0 up",
+        "route add 10.244.0.1 dev eth0",
+        f"route add {ALL[4]} via 10.244.0.1",
+        f"route add {ALL[6]} via fe80::1 dev eth0",
+    ]
+
+
+def _ip(network: str, lines: Iterable[str], *, check: bool = True) -> None:
+    """Have ip(8) obey all lines, in a network namespace if one is given."""
+    command = ["ip", *(["-n", network] if network else []), *([] if check else ["-force"]), "-batch", "-"]
+    done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or not check, done.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sampan.kernel import mounts, netns
+from sampan.kernel.nft import NftError
 from sampan.kernel.rtnetlink import RouteSocket
 from sampan.node.network import NodeNetwork, PodNetwork, PodSandbox, interface_name
 from sampan.node.node_rules import HostPort
@@ -18,6 +19,17 @@ from support.isolated import NODE_IP, isolated
 pytestmark = pytest.mark.kernel
 
 POD_CIDR = "10.244.1.0/24"
+
+
+@pytest.fixture(params=["nft", "iptables"])
+def tool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes the node's own rules; with iptables, as if the kernel had no nftables for IPv4."""
+
+    async def refuse(script: str) -> None:
+        raise NftError("No such file or directory")
+
+    if request.param == "iptables":
+        monkeypatch.setattr("sampan.node.node_firewall.load", refuse)
 
 
 async def node(directory: Path) -> PodNetwork:
@@ -59,6 +71,7 @@ async def test_pods_and_node_reach_each_other_by_their_own_addresses(tmp_path: P
         assert connect(client, server, address, 80) == source, name
 
 
+@pytest.mark.usefixtures("tool")
 @isolated
 async def test_pods_leave_the_cluster_with_the_nodes_address(tmp_path: Path) -> None:
     """Only destinations outside of the cluster's own ranges see the node instead of the pod."""
@@ -80,12 +93,15 @@ async def test_pods_leave_the_cluster_with_the_nodes_address(tmp_path: Path) -> 
     netns.delete(world)
 
 
+@pytest.mark.usefixtures("tool")
 @isolated
 async def test_host_ports_lead_to_the_pod_from_everywhere(tmp_path: Path) -> None:
     network = await node(tmp_path)
     one = await network.add("one", hostname="one", host_ports=[HostPort(8080, 80)])
     two = await network.add("two", hostname="two")
+    await network.setup_node()
     assert connect(None, one, NODE_IP, 8080) == NODE_IP
+    assert connect(None, one, "127.0.0.1", 8080) == NODE_IP
     assert connect(two, one, NODE_IP, 8080) == two.ips[0]
     assert connect(one, one, NODE_IP, 8080) == NODE_IP
     await network.remove("one")

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sampan.api.core_v1 import Service
 from sampan.client.config import Config
 from sampan.kernel import ipvs
 from sampan.kernel.ipvs import SCHEDULERS, Command, Ipvs, Key, Real, Verb
@@ -36,7 +35,8 @@ pytestmark = pytest.mark.kernel
 needs_ipvs = pytest.mark.skipif(not ipvs.loaded(), reason="this kernel has no IPVS")
 CLUSTER_IP = Key("TCP", "10.96.0.50", 80)
 SECONDS = 500.0
-FRESH_STARTS = 20
+FRESH_STARTS = 12
+"""Without the wait for the kernel, two of five IPv6 starts fail: one in 500 runs would not see it."""
 
 
 @pytest.mark.skipif(ipvs.loaded(), reason="this kernel has IPVS")
@@ -124,18 +124,11 @@ def test_a_service_works_from_the_moment_that_a_sync_ends(the_world: World, fami
     """A first datagram that went elsewhere would leave a conntrack entry that breaks its whole flow."""
     backend = IpvsBackend(options(), family)
     case = Case("datagrams", "pod", "cluster-ip", protocol="UDP")
-    tracking = Tracker(HERE, (family,), tuple(NODE.values()))
-    tracking.slice_changed(None, slice_(case, family))
-
-    def sync(before: Service | None, after: Service | None) -> None:
-        tracking.service_changed(before, after)
-        taken = tracking.take()[family]
-        the_world.on_node(lambda: backend.apply(taken.state, taken.changes))
-
+    wanted, nothing = state(case, family), Tracker(HERE, (family,), tuple(NODE.values())).take()[family].state
     for _ in range(FRESH_STARTS):
-        sync(None, service(case, family))
+        the_world.on_node(lambda: backend.apply(wanted, None))
         assert the_world.ask("pod", address(case, family), "UDP", timeout=3.0)[0] in EVERYWHERE
-        sync(service(case, family), None)
+        the_world.on_node(lambda: backend.apply(nothing, None))
     the_world.on_node(backend.cleanup)
     backend.close()
 

@@ -52,7 +52,8 @@ class NodeFirewall:
         except OSError as error:
             raise OSError(f"nft refused the node's rules: {refusal}; {error}") from refusal
         self._by_iptables = True
-        log.warning("the kernel takes no rules from nft, using iptables for the node's own: %s", refusal)
+        why = str(refusal).partition("\n")[0]
+        log.warning("the kernel takes no rules from nft, using iptables for the node's own: %s", why)
 
 
 async def _by_iptables(rules: Rules) -> None:

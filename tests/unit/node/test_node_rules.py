@@ -74,11 +74,11 @@ def test_nft_accepts_what_is_rendered(name: str, tmp_path: Path) -> None:
 
 MAPPINGS = [(HostPort(80, 8080), POD), (HostPort(80, 8081, "TCP", "127.0.0.1"), OTHER), (HostPort(9, 9, "SCTP"), OTHER)]
 FOR_IPTABLES = {
-    "masquerade": node_rules_iptables.masquerade("10.244.0.0/24", ("10.2.2.0/24", "10.244.0.0/16")),
+    "masquerade": node_rules_iptables.masquerade("10.244.0.0/24", ("10.2.2.0/24", "10.244.0.0/16"), ("169.254.20.10",)),
     "no_host_ports": node_rules_iptables.host_ports([]),
     "host_ports": node_rules_iptables.host_ports(MAPPINGS),
 }
-NOTHING: dict[str, list[str]] = {"nat": [], "raw": []}
+NOTHING: dict[str, list[str]] = {"nat": [], "raw": [], "filter": []}
 
 
 def test_iptables_masquerades_what_leaves_the_cluster() -> None:
@@ -88,6 +88,7 @@ def test_iptables_masquerades_what_leaves_the_cluster() -> None:
         "-A SAMPAN-PODS -d 10.244.0.0/16 -j RETURN",
         "-A SAMPAN-PODS -s 10.244.0.0/24 -j MASQUERADE",
         "-A SAMPAN-GUARD ! -i lo -d 127.0.0.0/8 -j DROP",
+        "-A SAMPAN-OWN -d 169.254.20.10 -j REJECT --reject-with icmp-port-unreachable",
     ]
 
 
@@ -105,7 +106,7 @@ def test_iptables_leads_host_ports_to_pods_and_those_of_one_address_first() -> N
 def test_jumps_that_are_there_are_not_added_again(name: str) -> None:
     rules = FOR_IPTABLES[name]
     first = node_rules_iptables.text(rules, NOTHING).splitlines()
-    again = node_rules_iptables.text(rules, {"nat": first, "raw": first}).splitlines()
+    again = node_rules_iptables.text(rules, dict.fromkeys(NOTHING, first)).splitlines()
     jumps = [line for line in first if not line.startswith("-A SAMPAN-") and line.startswith("-A ")]
     assert jumps
     assert again == [line for line in first if line not in jumps]

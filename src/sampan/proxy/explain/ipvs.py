@@ -14,7 +14,7 @@ from sampan.kernel.ipvs import FLAG_PERSISTENT, Ipvs, Key, Real, RealState, Serv
 from sampan.proxy.backends.ipvs import sets
 from sampan.proxy.backends.ipvs.device import DEVICE, Device
 from sampan.proxy.backends.ipvs.rules import JUMPS, in_force
-from sampan.proxy.explain.facts import DROPPED, ENDPOINTS, MISSING, REFUSED, Destination, Rule
+from sampan.proxy.explain.facts import DROPPED, ENDPOINTS, MISSING, REFUSED, Destination, Rule, place
 
 CONNTRACK = "net/ipv4/vs/conntrack"
 ADMITTING = (sets.CLUSTER_IP, sets.LOAD_BALANCER, sets.EXTERNAL_IP, sets.EXTERNAL_IP_LOCAL)
@@ -94,7 +94,7 @@ def ipvs_rule(destination: Destination, outside: bool, seen: Seen) -> Rule:
     """What the kernel does with a destination, and the first thing that keeps packets from its virtual server."""
     if seen.service is None:
         return Rule(destination=destination, outcome=MISSING, lines=tuple(_lines(destination, seen)))
-    targets = tuple(sorted(f"{real.ip}:{real.port}" for real, state in seen.reals.items() if state.weight))
+    targets = tuple(sorted(place(real.ip, real.port) for real, state in seen.reals.items() if state.weight))
     if sets.NO_LOCAL_INTERNAL in seen.members or (outside and sets.NO_LOCAL_EXTERNAL in seen.members):
         outcome, targets = DROPPED, ()
     else:
@@ -145,17 +145,15 @@ def _lines(destination: Destination, seen: Seen) -> Iterator[str]:
 
 def _server(destination: Destination, service: Service, traffic: Traffic) -> str:
     persistent = f" persistent {service.timeout}" if service.flags & FLAG_PERSISTENT else ""
-    at = str(destination).rpartition("/")[0]
+    at = place(destination.ip, destination.port)
     had = f"{traffic.connections} connections, {traffic.bytes} bytes"
     return f"{destination.protocol} {at} {service.scheduler}{persistent}: {had}"
 
 
 def _real(real: Real, state: RealState) -> str:
     leaving = ", taking no more connections" if not state.weight else ""
-    host = f"[{real.ip}]" if ":" in real.ip else real.ip
-    return (
-        f"-> {host}:{real.port} Masq weight {state.weight}, {state.active} active, {state.inactive} inactive{leaving}"
-    )
+    counts = f"{state.active} active, {state.inactive} inactive"
+    return f"-> {place(real.ip, real.port)} Masq weight {state.weight}, {counts}{leaving}"
 
 
 def _uncounted(line: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sampan.proxy.backends.accounting import TABLE
-from sampan.proxy.backends.interface import Count
+from sampan.proxy.backends.interface import Count, RuleCounting
 from sampan.proxy.backends.registry import BACKENDS
 from support.iptablesvariants import COMMANDS, LEGACY, choose
 from support.proxyatwork import FAMILIES, Proxy, at_work
@@ -101,6 +101,19 @@ def test_counting_shows_in_no_listing_of_iptables(proxy: Proxy) -> None:
         assert TABLE not in listed
         assert "incompatible" not in listed
         assert all("KUBE-" in line for line in listed.splitlines() if line.startswith("-A"))
+
+
+@iptables_only
+def test_the_number_of_rules_is_told(proxy: Proxy) -> None:
+    """In all, and how many a sync has written: what is told equals what iptables lists, after every change."""
+    for endpoints, fewer in ((("local-1",), False), (("local-1", "local-2", "remote"), True), ((), True)):
+        proxy.show(Case("told", "pod", "cluster-ip", endpoints=endpoints))
+        backend = proxy.backends[4]
+        assert isinstance(backend, RuleCounting)
+        for table, told in backend.rule_counts.items():
+            listed = proxy.world.sh("node", f"iptables-save -t {table}").splitlines()
+            assert told.total == len([line for line in listed if line.startswith("-A")]), table
+            assert told.written < told.total if fewer else told.written == told.total
 
 
 @iptables_only

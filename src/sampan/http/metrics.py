@@ -71,6 +71,23 @@ class Gauge(Metric):
             yield self._sample(labels, source())
 
 
+class Level(Metric):
+    """A value with labels that its owner sets; nothing is shown before that, unless there are no labels."""
+
+    kind = "gauge"
+
+    def __init__(self, name: str, text: str, labels: Sequence[str] = ()) -> None:
+        super().__init__(name, text, labels)
+        self._values: dict[Labels, float] = {} if labels else {(): 0.0}
+
+    def set(self, value: float, *labels: str) -> None:
+        self._values[labels] = value
+
+    def lines(self) -> Iterator[str]:
+        for labels, value in self._values.items():
+            yield self._sample(labels, value)
+
+
 class Value(Metric):
     """A counter or gauge without labels that its owner sets."""
 

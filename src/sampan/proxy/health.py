@@ -1,8 +1,9 @@
 """The proxy's HTTP: its own health and metrics, and the healthCheckNodePorts by which load balancers find local
 endpoints.
 
-/healthz answers 503 while a sync is overdue or the Node is being deleted, so that a cloud's load balancer turns away;
-/livez ignores the Node. A healthCheckNodePort answers 200 only while this node has endpoints of its own.
+/healthz answers 503 before the first sync, while one is overdue, or if the Node is being deleted, so that a cloud's
+load balancer turns away; /livez looks only for an overdue sync, so that a slow start is not taken for a failure. A
+healthCheckNodePort answers 200 only while this node has endpoints of its own.
 """
 
 import asyncio
@@ -39,20 +40,28 @@ class HealthServer:
 
     @property
     def alive(self) -> bool:
+        """Whether the rules stand, and no sync is overdue."""
+        return self._syncer.last_success > 0 and not self._overdue
+
+    @property
+    def _overdue(self) -> bool:
         queued = self._syncer.queued_since
-        return self._syncer.last_success > 0 and (not queued or time.time() - queued < OVERDUE_SECONDS)
+        return bool(queued) and time.time() - queued >= OVERDUE_SECONDS
 
     async def healthz(self, request: Request) -> Response:
         """The handler of the healthz port."""
         if request.path not in ("/healthz", "/livez", "/readyz"):
             return not_found()
-        eligible = self._node_eligible()
-        updated = times.from_epoch(self._syncer.last_success)
-        healthy = self.alive and (eligible or request.path == "/livez")
-        body = {"lastUpdated": updated, "currentTime": times.now(), "nodeEligible": eligible}
-        return Response(
-            200 if healthy else 503, msgspec.json.encode(body), headers={"X-Content-Type-Options": "nosniff"}
-        )
+        live, eligible = request.path == "/livez", self._node_eligible()
+        healthy = not self._overdue if live else self.alive and eligible
+        now = times.now()
+        updated = now if healthy else times.from_epoch(self._syncer.last_success)
+        body: dict[str, object] = {"lastUpdated": updated, "currentTime": now}
+        if not live:
+            body["nodeEligible"] = eligible
+        status = 200 if healthy else 503
+        (self._metrics.livez if live else self._metrics.healthz).add(str(status))
+        return Response(status, msgspec.json.encode(body), headers={"X-Content-Type-Options": "nosniff"})
 
     async def metrics(self, request: Request) -> Response:
         """The handler of the metrics port."""

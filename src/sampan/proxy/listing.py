@@ -73,7 +73,7 @@ LISTINGS: dict[str, tuple[Listing, ...]] = {
     "nftables": (Listing((("nft", "list", "table", "{ip}", "sampan-proxy"),), read_nft),),
     "iptables": (
         Listing((("{iptables}-save",),), read_iptables),
-        Listing((("nft", "list", "table", "{ip}", "sampan-proxy-accounting"),), read_nft),
+        Listing((("nft", "list", "table", "{ip}", "sampan-accounting"),), read_nft),
     ),
     "ipvs": (
         Listing((("{iptables}-save",),), read_iptables),

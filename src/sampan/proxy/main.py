@@ -49,7 +49,7 @@ async def run(options: ProxyOptions, ready: Callable[[], None] = lambda: None) -
         client = Client(options.config)
         stack.push_async_callback(client.close)
         informers = Informers(client)
-        eligible = follow(informers, options, tracker, syncer)
+        eligible = follow(informers, options, tracker, syncer, metrics)
         modes = ModeSwitch(options, syncer)
         health = HealthServer(lambda: modes.mode, syncer, metrics, eligible)
         checks = ServiceHealthServers(lambda: health.alive)
@@ -68,18 +68,22 @@ async def run(options: ProxyOptions, ready: Callable[[], None] = lambda: None) -
             await modes.run()
 
 
-def follow(informers: Informers, options: ProxyOptions, tracker: Tracker, syncer: Syncer) -> Callable[[], bool]:
+def follow(
+    informers: Informers, options: ProxyOptions, tracker: Tracker, syncer: Syncer, metrics: Metrics
+) -> Callable[[], bool]:
     """Let the tracker hear of everything; returns the question whether this Node should get external traffic."""
 
     def services(old: Service | None, new: Service | None) -> None:
         tracker.service_changed(old, new)
+        metrics.service_changes.add()
         syncer.wake()
 
     def slices(old: Slice | None, new: Slice | None) -> None:
         tracker.slice_changed(old, new)
+        metrics.endpoint_changes.add()
         triggered = trigger_time(new)
-        if triggered and triggered != trigger_time(old) and syncer.first_success.is_set():
-            syncer.note_trigger(triggered)
+        if new and triggered and triggered != trigger_time(old) and syncer.first_success.is_set():
+            syncer.note_trigger(triggered, new.address_type)
         syncer.wake()
 
     def nodes(old: ProxyNode | None, new: ProxyNode | None) -> None:

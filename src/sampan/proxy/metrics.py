@@ -1,58 +1,87 @@
 """The proxy's metrics under upstream's names; `sampan.http.metrics` puts them into Prometheus' text format."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from sampan.http.metrics import Histogram, Metric, Registry, Value
+from sampan.http.metrics import Counter, Gauge, Histogram, Level, Registry, Value
 from sampan.proxy.backends.interface import Count
 from sampan.proxy.state import ServicePortName
 
 SYNC_BUCKETS = tuple(0.001 * 2**power for power in range(15))
-PROGRAMMING_BUCKETS = (0.25, 0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 40, 50, 60, 120, 180, 240, 300)
+PROGRAMMING_BUCKETS = (0, 0.25, 0.5, *range(1, 60), *range(60, 120, 5), *range(120, 301, 30))
+
+FAMILY = ("ip_family",)
 
 
 class Metrics:
-    """All metrics of one proxy process."""
+    """All metrics of one proxy process: upstream's, under its names and labels, and what sampan adds."""
 
     def __init__(self) -> None:
-        self.sync_seconds = Histogram(
-            "kubeproxy_sync_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds", buckets=SYNC_BUCKETS
+        registry = Registry()
+        self._registry = registry
+
+        def seconds(name: str, text: str) -> Histogram:
+            return registry.add(Histogram(f"kubeproxy_{name}_duration_seconds", text, FAMILY, SYNC_BUCKETS))
+
+        def counter(name: str, text: str, labels: Sequence[str] = FAMILY) -> Counter:
+            return registry.add(Counter(f"kubeproxy_{name}_total", text, labels))
+
+        def gauge(name: str, text: str, labels: Sequence[str] = FAMILY) -> Level:
+            return registry.add(Level(f"kubeproxy_{name}", text, labels))
+
+        self.sync_seconds = seconds("sync_proxy_rules", "SyncProxyRules latency in seconds")
+        self.full_sync_seconds = seconds("sync_full_proxy_rules", "SyncProxyRules latency in seconds for full resyncs")
+        self.partial_sync_seconds = seconds(
+            "sync_partial_proxy_rules", "SyncProxyRules latency in seconds for partial resyncs"
         )
-        self.full_sync_seconds = Histogram(
-            "kubeproxy_sync_full_proxy_rules_duration_seconds",
-            "SyncProxyRules latency of full syncs",
-            buckets=SYNC_BUCKETS,
+        self.conntrack_seconds = seconds(
+            "conntrack_reconciler_sync", "ReconcileConntrackFlowsLatency latency in seconds"
         )
-        self.programming_seconds = Histogram(
-            "kubeproxy_network_programming_duration_seconds",
-            "In Cluster Network Programming Latency in seconds",
-            buckets=PROGRAMMING_BUCKETS,
+        self.programming_seconds = registry.add(
+            Histogram(
+                "kubeproxy_network_programming_duration_seconds",
+                "In Cluster Network Programming Latency in seconds",
+                FAMILY,
+                PROGRAMMING_BUCKETS,
+            )
         )
-        self.last_sync = Value(
-            "kubeproxy_sync_proxy_rules_last_timestamp_seconds", "gauge", "The last time proxy rules were synced"
+        rules = "sync_proxy_rules_"
+        self.last_sync = gauge(f"{rules}last_timestamp_seconds", "The last time proxy rules were successfully synced")
+        self.last_queued = gauge(
+            f"{rules}last_queued_timestamp_seconds", "The last time a sync of proxy rules was queued"
         )
-        self.last_queued = Value(
-            "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds",
-            "gauge",
-            "The last time a sync of proxy rules was queued",
+        self.service_changes = counter(f"{rules}service_changes", "Cumulative proxy rules Service changes", ())
+        self.endpoint_changes = counter(f"{rules}endpoint_changes", "Cumulative proxy rules Endpoint changes", ())
+        self.services_pending = registry.add(
+            Gauge(f"kubeproxy_{rules}service_changes_pending", "Pending proxy rules Service changes")
         )
-        self.sync_failures = Value(
-            "kubeproxy_sync_proxy_rules_nftables_sync_failures_total", "counter", "Proxy rule sync failures"
+        self.endpoints_pending = registry.add(
+            Gauge(f"kubeproxy_{rules}endpoint_changes_pending", "Pending proxy rules Endpoint changes")
         )
-        self.service_changes = Value(
-            "kubeproxy_sync_proxy_rules_service_changes_total", "counter", "Cumulative proxy rules Service changes"
+        self.no_local_endpoints = gauge(
+            f"{rules}no_local_endpoints_total",
+            "Number of services with a Local traffic policy and no endpoints",
+            (*FAMILY, "traffic_policy"),
         )
-        self.endpoint_changes = Value(
-            "kubeproxy_sync_proxy_rules_endpoint_changes_total", "counter", "Cumulative proxy rules Endpoint changes"
+        self.nftables_failures = counter(f"{rules}nftables_sync_failures", "Cumulative proxy nftables sync failures")
+        self.iptables_failures = counter(
+            f"{rules}iptables_restore_failures", "Cumulative proxy iptables restore failures"
         )
-        self.services = Value("kubeproxy_proxied_services", "gauge", "Service ports that have rules")
-        self.endpoints = Value("kubeproxy_proxied_endpoints", "gauge", "Endpoints that service ports are sent to")
-        self.stale_flows = Value(
-            "kubeproxy_conntrack_reconciler_deleted_entries_total", "counter", "Stale conntrack entries deleted"
+        self.iptables_partial_failures = counter(
+            f"{rules}iptables_partial_restore_failures", "Cumulative proxy iptables partial restore failures"
         )
-        self._registry = Registry()
-        for metric in vars(self).values():
-            if isinstance(metric, Metric):
-                self._registry.add(metric)
+        self.iptables_rules = gauge(
+            f"{rules}iptables_total", "Total number of iptables rules owned by kube-proxy", (*FAMILY, "table")
+        )
+        self.iptables_written = gauge(
+            f"{rules}iptables_last", "Number of iptables rules written by kube-proxy in last sync", (*FAMILY, "table")
+        )
+        self.stale_flows = counter(
+            "conntrack_reconciler_deleted_entries", "Cumulative conntrack flows deleted by conntrack reconciler"
+        )
+        self.healthz = counter("proxy_healthz", "Cumulative proxy healthz HTTP status", ("code",))
+        self.livez = counter("proxy_livez", "Cumulative proxy livez HTTP status", ("code",))
+        self.services = registry.add(Value("sampan_proxy_service_ports", "gauge", "Service ports that have rules"))
+        self.endpoints = registry.add(Value("sampan_proxy_endpoints", "gauge", "Endpoints that they are sent to"))
 
     def render(self) -> bytes:
         """The whole answer to /metrics."""

@@ -13,10 +13,11 @@ from contextlib import contextmanager, nullcontext
 
 from sampan.kernel.conntrack import Conntrack
 from sampan.machinery import times
-from sampan.proxy.backends.interface import Backend, BackendError, Count, Counting
+from sampan.proxy.backends.interface import Backend, BackendError, Count, Counting, RuleCounting
 from sampan.proxy.metrics import Metrics
+from sampan.proxy.nolocal import NoLocalEndpoints
 from sampan.proxy.staleflows import stale, udp_addresses
-from sampan.proxy.state import ServicePort, ServicePortName, State
+from sampan.proxy.state import FAMILY_NAMES, ServicePort, ServicePortName, State
 from sampan.proxy.tracker import FamilyChanges, Tracker
 
 log = logging.getLogger(__name__)
@@ -37,12 +38,15 @@ class Syncer:
         self._broken = set(backends)
         self._wake = asyncio.Event()
         self._listeners: list[Listener] = []
-        self._triggers: list[float] = []
+        self._triggers: list[tuple[float, str]] = []
+        self._no_local = NoLocalEndpoints(backends)
         self._conntrack: Conntrack | None = None
         self._syncing = asyncio.Lock()
         self.first_success = asyncio.Event()
         self.last_success = 0.0
         self.queued_since = 0.0
+        metrics.services_pending.read(lambda: len(tracker.pending_services))
+        metrics.endpoints_pending.read(lambda: len(tracker.pending_slices))
 
     def add_listener(self, listener: Listener) -> None:
         """Call `listener` with all states after every successful sync."""
@@ -51,13 +55,15 @@ class Syncer:
     def wake(self) -> None:
         """Say that the tracker is dirty."""
         if not self.queued_since:
-            self.queued_since = self._metrics.last_queued.value = time.time()
+            self.queued_since = time.time()
+            for family in self._backends:
+                self._metrics.last_queued.set(self.queued_since, FAMILY_NAMES[family])
         self._wake.set()
 
-    def note_trigger(self, moment: str) -> None:
-        """Say when something happened that the next sync brings to the kernel (RFC 3339)."""
+    def note_trigger(self, moment: str, family: str) -> None:
+        """Say when something happened that the next sync brings to the kernel (RFC 3339), and in which family."""
         try:
-            self._triggers.append(times.epoch(moment))
+            self._triggers.append((times.epoch(moment), family))
         except ValueError:
             log.debug("not a time: %r", moment)
 
@@ -102,19 +108,16 @@ class Syncer:
         self._wake.clear()
         queued, self.queued_since = self.queued_since, 0.0
         triggers, self._triggers = self._triggers, []
-        started = time.perf_counter()
-        full = bool(self._broken)
-        with _no_garbage_collection() if full else nullcontext():
+        with _no_garbage_collection() if self._broken else nullcontext():
             taken = self._tracker.take()
             for family, outcome in taken.items():
                 await self._apply(family, outcome)
-        self._measure(taken, time.perf_counter() - started, full)
+        self._measure(taken)
         if self._broken:
-            self._metrics.sync_failures.value += 1
             self.queued_since = queued or time.time()
             self._triggers = triggers + self._triggers
             return False
-        self.last_success = self._metrics.last_sync.value = time.time()
+        self.last_success = time.time()
         self._measure_programming(triggers)
         for listener in self._listeners:
             listener([outcome.state for outcome in taken.values()])
@@ -138,42 +141,59 @@ class Syncer:
         changes = None if family in self._broken else outcome.changes
         if changes is not None and not changes and not outcome.moved:
             return
+        metrics, name, started = self._metrics, FAMILY_NAMES[family], time.perf_counter()
         try:
             await self._backends[family].apply(outcome.state, changes)
             self._broken.discard(family)
             self._forget_flows(family, outcome)
+            metrics.last_sync.set(time.time(), name)
         except BackendError as error:
             self._broken.add(family)
+            self._count_failure(family, partial=changes is not None)
             log.error("syncing IPv%d rules: %s", family, error)
+        seconds = time.perf_counter() - started
+        metrics.sync_seconds.observe(seconds, name)
+        (metrics.full_sync_seconds if changes is None else metrics.partial_sync_seconds).observe(seconds, name)
+
+    def _count_failure(self, family: int, *, partial: bool) -> None:
+        metrics, mode = self._metrics, self._backends[family].mode
+        if mode == "nftables":
+            metrics.nftables_failures.add(FAMILY_NAMES[family])
+        elif mode in ("iptables", "ipvs"):
+            (metrics.iptables_partial_failures if partial else metrics.iptables_failures).add(FAMILY_NAMES[family])
 
     def _forget_flows(self, family: int, outcome: FamilyChanges) -> None:
         serving = udp_addresses(outcome.changes, outcome.state.node_ips)
         if not serving:
             return
         self._conntrack = self._conntrack or Conntrack()
+        started = time.perf_counter()
         try:
             found = stale(self._conntrack.flows_to(family, "UDP", serving.keys()), serving)
             self._conntrack.delete(family, found)
         except (OSError, ValueError) as error:
             log.error("forgetting UDP flows: %s", error)
             return
-        self._metrics.stale_flows.value += len(found)
+        self._metrics.stale_flows.add(FAMILY_NAMES[family], by=len(found))
+        self._metrics.conntrack_seconds.observe(time.perf_counter() - started, FAMILY_NAMES[family])
 
-    def _measure_programming(self, triggers: Sequence[float]) -> None:
-        for moment in triggers:
-            self._metrics.programming_seconds.observe(max(0.0, self.last_success - moment))
+    def _measure_programming(self, triggers: Sequence[tuple[float, str]]) -> None:
+        for moment, family in triggers:
+            self._metrics.programming_seconds.observe(max(0.0, self.last_success - moment), family)
 
-    def _measure(self, taken: dict[int, FamilyChanges], seconds: float, full: bool) -> None:
+    def _measure(self, taken: dict[int, FamilyChanges]) -> None:
         metrics = self._metrics
-        metrics.sync_seconds.observe(seconds)
-        if full:
-            metrics.full_sync_seconds.observe(seconds)
-        for outcome in taken.values():
+        for family, outcome in taken.items():
+            name = FAMILY_NAMES[family]
             for before, after in outcome.changes.values():
-                moved = (before.endpoints if before else ()) != (after.endpoints if after else ())
-                (metrics.endpoint_changes if moved else metrics.service_changes).value += 1
                 metrics.services.value += bool(after) - bool(before)
                 metrics.endpoints.value += _count(after) - _count(before)
+            for policy, number in self._no_local.follow(family, outcome.changes):
+                metrics.no_local_endpoints.set(number, name, policy)
+            backend = self._backends[family]
+            for table, rules in backend.rule_counts.items() if isinstance(backend, RuleCounting) else ():
+                metrics.iptables_rules.set(rules.total, name, table)
+                metrics.iptables_written.set(rules.written, name, table)
 
 
 @contextmanager

@@ -45,6 +45,8 @@ class Tracker:
         self._services: dict[Key, Service] = {}
         self._slices: dict[Key, dict[str, Slice]] = {}
         self._dirty: set[Key] = set()
+        self.pending_services: set[Key] = set()
+        self.pending_slices: set[Key] = set()
         self._ports: dict[int, Ports] = {family: {} for family in self._families}
         self._names: dict[tuple[int, Key], tuple[ServicePortName, ...]] = {}
         self._node_ips: tuple[str, ...] = ()
@@ -64,6 +66,7 @@ class Tracker:
         else:
             self._services[key] = new
         self._dirty.add(key)
+        self.pending_services.add(key)
 
     def slice_changed(self, old: Slice | None, new: Slice | None) -> None:
         before, after = (service_of(old) if old else None), (service_of(new) if new else None)
@@ -72,6 +75,7 @@ class Tracker:
         if new is not None and after is not None:
             self._slices.setdefault(after, {})[new.metadata.name] = new
             self._dirty.add(after)
+            self.pending_slices.add(after)
 
     def node_changed(self, old: ProxyNode | None, new: ProxyNode | None) -> None:
         """Follow our own Node: its zone decides which hints are meant for us."""
@@ -97,6 +101,7 @@ class Tracker:
             if not known:
                 del self._slices[service]
         self._dirty.add(service)
+        self.pending_slices.add(service)
 
     # --- outcome
 
@@ -107,6 +112,7 @@ class Tracker:
     def take(self) -> dict[int, FamilyChanges]:
         """Each family's state as of now, and what changed since the last call."""
         dirty, self._dirty = self._dirty, set()
+        self.pending_services, self.pending_slices = set(), set()
         moved, self._moved = self._moved, False
         changes: dict[int, Changes] = {family: {} for family in self._families}
         for key in dirty:

@@ -24,7 +24,7 @@ from sampan.proxy.tracker import Change, Changes
 
 log = logging.getLogger(__name__)
 
-TABLE = "sampan-proxy-accounting"
+TABLE = "sampan-accounting"
 CONNECTIONS, TRAFFIC = "connections", "traffic"
 NODE_PORTS = "node-port-"
 """Sets with this prefix have keys without an address: any local one."""

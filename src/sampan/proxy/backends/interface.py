@@ -5,7 +5,7 @@ kernel: `cleanup` removes all of that, also what an earlier process of the same 
 """
 
 from collections.abc import AsyncIterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from sampan.proxy.options import ProxyOptions
 from sampan.proxy.state import ServicePortName, State
@@ -41,8 +41,26 @@ class Counting(Protocol):
         """
 
 
+class RuleCount(NamedTuple):
+    """How many rules of a table are ours, and how many were written by the last `apply`."""
+
+    total: int
+    written: int
+
+
+@runtime_checkable
+class RuleCounting(Protocol):
+    """A backend of iptables rules, which upstream's metrics tell the number of."""
+
+    rule_counts: dict[str, RuleCount]
+    """By table."""
+
+
 class Backend(Protocol):
     """One mode, one family."""
+
+    mode: ClassVar[str]
+    """Its name in registry.py."""
 
     def __init__(self, options: ProxyOptions, family: int) -> None: ...
 

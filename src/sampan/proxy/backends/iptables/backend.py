@@ -9,15 +9,17 @@ import asyncio
 import logging
 import shutil
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import ClassVar
 
 from sampan.kernel import iptables
 from sampan.kernel.nft import NftError
 from sampan.proxy.backends.accounting import Accounting
-from sampan.proxy.backends.interface import BackendError, Count
+from sampan.proxy.backends.interface import BackendError, Count, RuleCount
 from sampan.proxy.backends.iptables import names
-from sampan.proxy.backends.iptables.plan import TABLES, Input, Saved, joined, partial, removal, repair, text
-from sampan.proxy.backends.iptables.render import Fixed, Lines, shared_lines, whole
+from sampan.proxy.backends.iptables.plan import TABLES, Input, Saved, count, joined, partial, removal, repair, text
+from sampan.proxy.backends.iptables.render import JUMPS, Fixed, Lines, fixed_lines, shared_lines, whole
 from sampan.proxy.backends.iptables.rules import Insiders, PortRules, port_rules
 from sampan.proxy.backends.iptables.tally import Tally
 from sampan.proxy.options import ProxyOptions
@@ -33,6 +35,8 @@ CHAINS_AT_ONCE = 1500
 class IptablesBackend:
     """One family's rules."""
 
+    mode: ClassVar[str] = "iptables"
+
     def __init__(self, options: ProxyOptions, family: int) -> None:
         self._family = family
         self._options = options
@@ -41,6 +45,9 @@ class IptablesBackend:
         self._node_ips: tuple[str, ...] | None = None
         self._accounting = Accounting(family, every_local_address=not options.node_port_addresses)
         self._accounted: bool | None = None  # until it has been tried
+        self.rule_counts: dict[str, RuleCount] = {}
+        self._own_rules = 0
+        self._written: Counter[str] = Counter()
         self._tally = Tally()
         self._reading = asyncio.Lock()
 
@@ -56,6 +63,7 @@ class IptablesBackend:
     async def apply(self, state: State, changes: Changes | None) -> None:
         whole_again = changes is None or self._node_ips != state.node_ips
         self._node_ips = None  # until the kernel has agreed
+        self._written = Counter()
         await self._account(state, None if whole_again else changes)
         try:
             if whole_again:
@@ -65,6 +73,7 @@ class IptablesBackend:
         except (OSError, iptables.IptablesError) as error:
             raise BackendError(f"iptables: {error}") from error
         self._node_ips = state.node_ips
+        self._count_rules()
 
     async def cleanup(self) -> None:
         self._node_ips = None
@@ -114,6 +123,7 @@ class IptablesBackend:
     async def _repair(self, state: State) -> None:
         saved = await self._saved()
         self._shared_parts = {}
+        self._own_rules = 0
         fixed = self._fixed(state)
         await self._restore_all(lambda limit: repair(self._render_all(state), fixed, saved, limit))
         self._shared = shared_lines(self._shared_parts.values(), fixed)
@@ -123,6 +133,7 @@ class IptablesBackend:
         insiders = self._insiders(state)
         for name in sorted(state.ports):
             made = port_rules(name, state.ports[name], insiders)
+            self._own_rules += _rules_of(made)
             self._shared_parts[name] = made.shared()
             yield made
 
@@ -133,6 +144,7 @@ class IptablesBackend:
         for name, ports in changes.items():
             before, after = (port_rules(name, port, insiders) if port else None for port in ports)
             changed.append((before, after))
+            self._own_rules += _rules_of(after) - _rules_of(before)
             moved |= self._keep(name, after)
         known = self._shared
         if moved:
@@ -160,8 +172,17 @@ class IptablesBackend:
                 await self._restore(each)
 
     async def _restore(self, given: Input) -> None:
+        self._written += count(given)
         if written := text(given):
             await iptables.restore(self._family, written)
+
+    def _count_rules(self) -> None:
+        total = Counter({"nat": self._own_rules})
+        for (table, _), lines in (self._shared | fixed_lines(Fixed())).items():
+            total[table] += len(lines)
+        for table in TABLES:
+            total[table] += len(JUMPS[table])
+            self.rule_counts[table] = RuleCount(total[table], self._written[table])
 
     def _insiders(self, state: State) -> Insiders:
         cidrs = tuple(cidr for cidr in self._options.cluster_cidrs if is_family(cidr, self._family))
@@ -170,3 +191,8 @@ class IptablesBackend:
     def _fixed(self, state: State) -> Fixed:
         restricted = bool(self._options.node_port_addresses)
         return Fixed(f"0x{1 << self._options.masquerade_bit:x}", state.node_ips if restricted else ())
+
+
+def _rules_of(made: PortRules | None) -> int:
+    """How many rules a service port has in chains of its own."""
+    return sum(map(len, made.chains.values())) if made else 0

@@ -6,6 +6,7 @@ yet, and then the shared chains. iptables-legacy copies the whole table at every
 Both are fastest if chains are named in falling order. Chains that stand as they should are left alone.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -122,6 +123,11 @@ def joined(inputs: Iterable[Input]) -> Input:
         for name, table in each.items():
             tables[name].extend(table)
     return tables
+
+
+def count(given: Input) -> Counter[str]:
+    """How many rules an input writes, by table."""
+    return Counter({name: len(table.lines) for name, table in given.items()})
 
 
 def text(given: Input) -> str:

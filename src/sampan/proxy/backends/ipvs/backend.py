@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from sampan.kernel import iptables, sysctl
 from sampan.kernel.ipvs import SCHEDULERS, Ipvs
@@ -53,6 +53,8 @@ STRICT_ARP = {"net/ipv4/conf/all/arp_ignore": 1, "net/ipv4/conf/all/arp_announce
 
 class IpvsBackend:
     """One family's virtual servers."""
+
+    mode: ClassVar[str] = "ipvs"
 
     def __init__(self, options: ProxyOptions, family: int) -> None:
         self._options = options

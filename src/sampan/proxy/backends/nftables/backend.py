@@ -10,6 +10,7 @@ import contextlib
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import ClassVar
 
 from sampan.kernel.nft import Nft, NftError, Transaction, key_element, load
 from sampan.proxy.backends import keys
@@ -30,6 +31,8 @@ BIG = 200
 
 class NftablesBackend:
     """One family's table."""
+
+    mode: ClassVar[str] = "nftables"
 
     def __init__(self, options: ProxyOptions, family: int) -> None:
         self._family = family

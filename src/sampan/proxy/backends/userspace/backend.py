@@ -6,6 +6,7 @@ again to an endpoint, so that endpoints see the node as their client.
 
 import shutil
 from collections.abc import AsyncIterator, Mapping
+from typing import ClassVar
 
 from sampan.kernel.nft import NftError, load
 from sampan.proxy.backends.interface import BackendError, Count
@@ -20,6 +21,8 @@ from sampan.proxy.tracker import Changes
 
 class UserspaceBackend:
     """One family's table and listeners."""
+
+    mode: ClassVar[str] = "userspace"
 
     def __init__(self, options: ProxyOptions, family: int) -> None:
         self._family = family

@@ -50,11 +50,14 @@ def service(name: str, **spec: Any) -> dict[str, Any]:
 
 def slice_(name: str, ips: list[str], node: str = "node-1") -> dict[str, Any]:
     return {
-        "metadata": {"name": f"{name}-1", "namespace": "default", "labels": {"kubernetes.io/service-name": name}},
+        "metadata": {
+            "name": f"{name}-1", "namespace": "default", "labels": {"kubernetes.io/service-name": name},
+            "annotations": {"endpoints.kubernetes.io/last-change-trigger-time": "2026-01-02T03:04:05Z"},
+        },
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
         "endpoints": [{"addresses": [ip], "nodeName": node, "conditions": {"ready": True}} for ip in ips],
-    }
+    }  # fmt: skip
 
 
 def targets_of(nft: Nft, ip: str, count: int) -> list[str]:

@@ -31,8 +31,6 @@ SYSCTLS = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/bridge/br
 LEFTOVERS_SECONDS = 1.0
 """When to look for rules of other modes: starting their tools may wait until everything of this node has started."""
 
-TAINT_TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
-
 
 async def run(options: ProxyOptions, ready: Callable[[], None] = lambda: None) -> None:
     """Proxy until cancelled; `ready` is called when the rules stand for the first time. Raises BackendError."""
@@ -98,7 +96,7 @@ def follow(
 
     def eligible() -> bool:
         node = own.get("", options.node_name)
-        return node is None or not (node.metadata.deletion_timestamp or node.tainted(TAINT_TO_BE_DELETED))
+        return node is None or not node.going
 
     return eligible
 

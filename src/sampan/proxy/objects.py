@@ -17,11 +17,13 @@ IPVS_SCHEDULER = "sampan.dev/ipvs-scheduler"
 """The ipvs mode's scheduler for one Service, instead of the proxy's."""
 HEADLESS = "service.kubernetes.io/headless"
 
-SERVICES_SELECTOR = f"!{SERVICE_PROXY_NAME}"
-SLICES_SELECTOR = f"!{SERVICE_PROXY_NAME},!{HEADLESS}"
+SERVICES_SELECTOR = SLICES_SELECTOR = f"!{SERVICE_PROXY_NAME},!{HEADLESS}"
+"""What has one of these labels, with whatever value, is another's business, or nobody's."""
 
 TRIGGER_TIME = "endpoints.kubernetes.io/last-change-trigger-time"
 """When what a slice reports happened: the beginning of the programming latency."""
+
+TAINT_TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
 
 _conditions: dict[EndpointConditions, EndpointConditions] = {}
 
@@ -66,5 +68,8 @@ class ProxyNode(APIObject, frozen=True):
 
     spec: NodeSpec = NodeSpec()
 
-    def tainted(self, key: str) -> bool:
-        return any(taint.key == key for taint in self.spec.taints)
+    @property
+    def going(self) -> bool:
+        """Whether it will soon be no more."""
+        tainted = any(taint.key == TAINT_TO_BE_DELETED for taint in self.spec.taints)
+        return bool(self.metadata.deletion_timestamp) or tainted

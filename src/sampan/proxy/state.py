@@ -13,7 +13,7 @@ import msgspec
 from sampan.api.core_v1 import Service
 from sampan.api.core_v1 import ServicePort as APIServicePort
 from sampan.proxy.endpoints import Candidate, Reach, Where, candidates, select
-from sampan.proxy.objects import IPVS_SCHEDULER, SERVICE_PROXY_NAME, Slice
+from sampan.proxy.objects import HEADLESS, IPVS_SCHEDULER, SERVICE_PROXY_NAME, Slice
 
 IPV4, IPV6 = 4, 6
 FAMILY_NAMES = {IPV4: "IPv4", IPV6: "IPv6"}
@@ -102,7 +102,7 @@ def service_ports(
 def _cluster_ip(service: Service, family: int) -> str | None:
     """The Service's cluster IP of this family; None if this proxy has nothing to do there."""
     spec = service.spec
-    if SERVICE_PROXY_NAME in service.metadata.labels or spec.type == "ExternalName":
+    if {SERVICE_PROXY_NAME, HEADLESS} & service.metadata.labels.keys() or spec.type == "ExternalName":
         return None
     addresses = spec.cluster_ips or ((spec.cluster_ip,) if spec.cluster_ip else ())
     return next((ip for ip in addresses if ip != "None" and is_family(ip, family)), None)

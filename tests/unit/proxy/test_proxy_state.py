@@ -6,7 +6,7 @@ import pytest
 
 from sampan.api.core_v1 import ClientIPConfig, LoadBalancerIngress, ServicePort, SessionAffinityConfig
 from sampan.proxy.endpoints import Where
-from sampan.proxy.objects import SERVICE_PROXY_NAME
+from sampan.proxy.objects import HEADLESS, SERVICE_PROXY_NAME
 from sampan.proxy.state import ServicePort as ProxiedPort
 from sampan.proxy.state import ServicePortName, service_ports
 from support.proxyobjects import DRAINING, NOT_READY, endpoint, service, slice_
@@ -35,8 +35,9 @@ def ips(endpoints: tuple[Any, ...]) -> list[str]:
         {"cluster_ip": ""},
         {"type": "ExternalName", "cluster_ip": "10.96.0.1"},
         {"labels": {SERVICE_PROXY_NAME: "another"}},
+        {"labels": {HEADLESS: ""}},
     ],
-    ids=["headless", "not yet allocated", "ExternalName", "proxied by someone else"],
+    ids=["headless", "not yet allocated", "ExternalName", "proxied by someone else", "labelled headless"],
 )
 def test_services_that_are_not_proxied(options: dict[str, Any]) -> None:
     """Headless and ExternalName Services, and those labelled for another proxy, have no rules."""

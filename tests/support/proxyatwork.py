@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ FAMILIES = (4, 6)
 class Proxy:
     """One mode at work on the world's node."""
 
-    def __init__(self, mode: str, where: World) -> None:
+    def __init__(self, mode: str, where: World, **options: Any) -> None:
         self.mode = mode
         self.world = where
         self.options = ProxyOptions(
@@ -32,6 +33,7 @@ class Proxy:
             config=Config(server="https://unused"),
             mode=mode,
             cluster_cidr="10.244.0.0/16,fd00:244::/32",
+            **options,
         )
         self.start()
 
@@ -57,9 +59,9 @@ class Proxy:
 
 
 @contextmanager
-def at_work(mode: str, where: World) -> Iterator[Proxy]:
+def at_work(mode: str, where: World, **options: Any) -> Iterator[Proxy]:
     """A mode on the world's node; skips where the kernel lacks it. What it made is removed at the end."""
-    made = Proxy(mode, where)
+    made = Proxy(mode, where, **options)
     for backend in made.backends.values():
         if why := where.inside("node", backend.is_supported):
             pytest.skip(f"{why}; test_proxy_ipvs.py runs these tests on a kernel that has it")

@@ -9,6 +9,8 @@ from sampan.client.config import Config
 HEALTHZ_PORT = 10256
 METRICS_PORT = 10249
 
+TCP_BE_LIBERAL = "net.netfilter.nf_conntrack_tcp_be_liberal"
+
 
 @dataclass(frozen=True, slots=True)
 class ModeFile:
@@ -27,6 +29,9 @@ class ModeFile:
 class ProxyOptions:
     """Which node this is, whom to follow, and how to treat traffic. Addresses of several families are allowed.
 
+    Sources in `cluster_cidr` (several are separated by commas) are pods, or, if there is one, packets that come in by
+    `pods_interface`, which is a name, or with a + at its end the beginning of names.
+
     `node_port_addresses` are CIDRs of local addresses that serve node ports; empty means `node_ips` themselves.
     `conntrack` are kernel parameters to set (conntrack.py makes them). What `mode_file` says takes precedence over
     `mode`. `ipvs_strict_arp` keeps a node from answering ARP for addresses of kube-ipvs0; `ipvs_timeouts` are seconds
@@ -40,6 +45,7 @@ class ProxyOptions:
     mode: str = "nftables"
     mode_file: ModeFile | None = None
     cluster_cidr: str = "10.244.0.0/16"
+    pods_interface: str = ""
     node_port_addresses: tuple[str, ...] = ()
     conntrack: Mapping[str, int] = field(default_factory=dict)
     masquerade_all: bool = False
@@ -55,7 +61,14 @@ class ProxyOptions:
 
     @property
     def cluster_cidrs(self) -> tuple[str, ...]:
-        return tuple(each.strip() for each in self.cluster_cidr.split(",") if each.strip())
+        """The pods' networks; none where an interface tells who is a pod."""
+        cidrs = "" if self.pods_interface else self.cluster_cidr
+        return tuple(each.strip() for each in cidrs.split(",") if each.strip())
+
+    @property
+    def drops_invalid(self) -> bool:
+        """Whether packets that conntrack takes for invalid are dropped: not if it was told to be liberal."""
+        return not self.conntrack.get(TCP_BE_LIBERAL)
 
     @property
     def families(self) -> tuple[int, ...]:

@@ -73,7 +73,7 @@ class IptablesBackend:
         except (OSError, iptables.IptablesError) as error:
             raise BackendError(f"iptables: {error}") from error
         self._node_ips = state.node_ips
-        self._count_rules()
+        self._count_rules(self._fixed(state))
 
     async def cleanup(self) -> None:
         self._node_ips = None
@@ -176,9 +176,9 @@ class IptablesBackend:
         if written := text(given):
             await iptables.restore(self._family, written)
 
-    def _count_rules(self) -> None:
+    def _count_rules(self, fixed: Fixed) -> None:
         total = Counter({"nat": self._own_rules})
-        for (table, _), lines in (self._shared | fixed_lines(Fixed())).items():
+        for (table, _), lines in (self._shared | fixed_lines(fixed)).items():
             total[table] += len(lines)
         for table in TABLES:
             total[table] += len(JUMPS[table])
@@ -186,11 +186,12 @@ class IptablesBackend:
 
     def _insiders(self, state: State) -> Insiders:
         cidrs = tuple(cidr for cidr in self._options.cluster_cidrs if is_family(cidr, self._family))
-        return Insiders(cidrs, self._options.masquerade_all, state.node_ips)
+        return Insiders(cidrs, self._options.pods_interface, self._options.masquerade_all, state.node_ips)
 
     def _fixed(self, state: State) -> Fixed:
         restricted = bool(self._options.node_port_addresses)
-        return Fixed(f"0x{1 << self._options.masquerade_bit:x}", state.node_ips if restricted else ())
+        mark = f"0x{1 << self._options.masquerade_bit:x}"
+        return Fixed(mark, state.node_ips if restricted else (), drop_invalid=self._options.drops_invalid)
 
 
 def _rules_of(made: PortRules | None) -> int:

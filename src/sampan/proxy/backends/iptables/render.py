@@ -75,6 +75,7 @@ class Fixed:
     mark: str = "0x4000"
     node_port_ips: tuple[str, ...] = ()
     random_fully: bool = True
+    drop_invalid: bool = True
 
 
 def fixed_lines(fixed: Fixed) -> Lines:
@@ -85,7 +86,7 @@ def fixed_lines(fixed: Fixed) -> Lines:
     related = '-m comment --comment "kubernetes forwarding conntrack rule"'
     return {
         ("filter", names.FORWARD): [
-            f"-A {names.FORWARD} -m conntrack --ctstate INVALID -j DROP",
+            *([f"-A {names.FORWARD} -m conntrack --ctstate INVALID -j DROP"] if fixed.drop_invalid else []),
             f"-A {names.FORWARD} {forward} -m mark --mark {mark}/{mark} -j ACCEPT",
             f"-A {names.FORWARD} {related} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
         ],

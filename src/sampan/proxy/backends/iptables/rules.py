@@ -22,9 +22,11 @@ REJECT = {4: "REJECT --reject-with icmp-port-unreachable", 6: "REJECT --reject-w
 
 @dataclass(frozen=True, slots=True)
 class Insiders:
-    """Whom not to masquerade: sources in the pods' networks of this family; and the node's addresses."""
+    """Whom not to masquerade: sources in the pods' networks of this family, or what comes in by their interface; and
+    the node's addresses."""
 
     cluster_cidrs: tuple[str, ...] = ()
+    interface: str = ""
     masquerade_all: bool = False
     node_ips: tuple[str, ...] = ()
 
@@ -114,7 +116,10 @@ def _external_chain(made: PortRules, name: ServicePortName, port: ServicePort, i
         pods = _comment(f"pod traffic for {title} external destinations")
         local = _comment(f"masquerade LOCAL traffic for {title} external destinations")
         route = _comment(f"route LOCAL traffic for {title} external destinations")
-        rules = [f"-A {chain} -s {cidr} {pods} -j {service}" for cidr in insiders.cluster_cidrs]
+        sources = (
+            [f"-i {insiders.interface}"] if insiders.interface else [f"-s {cidr}" for cidr in insiders.cluster_cidrs]
+        )
+        rules = [f"-A {chain} {source} {pods} -j {service}" for source in sources]
         rules.append(f"-A {chain} {local} -m addrtype --src-type LOCAL -j {names.MARK_MASQ}")
         rules.append(f"-A {chain} {route} -m addrtype --src-type LOCAL -j {service}")
     if port.local_endpoints:
@@ -134,6 +139,9 @@ def _cluster_ip(made: PortRules, name: ServicePortName, port: ServicePort, insid
         return
     if insiders.masquerade_all:
         made.services.append(f"-A {names.SERVICES} {match} -j {names.MARK_MASQ}")
+    elif insiders.interface:
+        outside = _match(port, port.cluster_ip, comment, f"! -i {insiders.interface} ")
+        made.services.append(f"-A {names.SERVICES} {outside} -j {names.MARK_MASQ}")
     elif insiders.cluster_cidrs:
         outside = " ".join(f"! -s {cidr}" for cidr in insiders.cluster_cidrs[:1])
         made.services.append(f"-A {names.SERVICES} {outside} {match} -j {names.MARK_MASQ}")
@@ -185,9 +193,9 @@ def _turn_away(chain: str, name: ServicePortName, port: ServicePort, ip: str) ->
     return f"-A {chain} -p {protocol} {_comment(comment)} {match} -j {what}"
 
 
-def _match(port: ServicePort, ip: str, comment: str) -> str:
+def _match(port: ServicePort, ip: str, comment: str, interface: str = "") -> str:
     protocol = port.protocol.lower()
-    return f"-d {_host(ip)} -p {protocol} {_comment(comment)} -m {protocol} --dport {port.port}"
+    return f"-d {_host(ip)} {interface}-p {protocol} {_comment(comment)} -m {protocol} --dport {port.port}"
 
 
 def _comment(text: str) -> str:

@@ -60,7 +60,8 @@ class IpvsBackend:
         self._options = options
         self._family = family
         cidrs = tuple(cidr for cidr in options.cluster_cidrs if is_family(cidr, family))
-        self._fixed = Fixed(family, cidrs, options.masquerade_all, f"0x{1 << options.masquerade_bit:x}")
+        mark = f"0x{1 << options.masquerade_bit:x}"
+        self._fixed = Fixed(family, cidrs, options.masquerade_all, mark, options.pods_interface)
         self._kernel: Kernel | None = None
         self._ledger: Ledger | None = None
         self._servers = Servers({})

@@ -57,6 +57,7 @@ class Fixed:
     cluster_cidrs: tuple[str, ...] = ()
     masquerade_all: bool = False
     mark: str = "0x4000"
+    interface: str = ""
 
     def match(self, name: str, sides: str = "dst,dst") -> str:
         return f"-m set --match-set {sets.name_of(name, self.family)} {sides}"
@@ -79,6 +80,8 @@ def _services(fixed: Fixed) -> Iterable[str]:
     yield f"{chain} {balancer} {fixed.match(sets.LOAD_BALANCER)} -j KUBE-LOAD-BALANCER"
     if fixed.masquerade_all:
         yield f"{chain} {note} {cluster_ip} -j KUBE-MARK-MASQ"
+    elif fixed.interface:
+        yield f"{chain} ! -i {fixed.interface} {note} {cluster_ip} -j KUBE-MARK-MASQ"
     elif fixed.cluster_cidrs:
         yield from (f"{chain} -s {cidr} {note} {cluster_ip} -j ACCEPT" for cidr in fixed.cluster_cidrs[1:])
         yield f"{chain} ! -s {fixed.cluster_cidrs[0]} {note} {cluster_ip} -j KUBE-MARK-MASQ"
@@ -134,6 +137,8 @@ def _firewall(fixed: Fixed) -> Iterable[str]:
     yield f"{chain} {note} {fixed.match(sets.LOAD_BALANCER_FIREWALL)} -j KUBE-SOURCE-RANGES-FIREWALL"
     yield f"{chain} {policy} {fixed.match(sets.NO_LOCAL_INTERNAL)} -j DROP"
     yield from (f"{chain} -s {cidr} -j RETURN" for cidr in fixed.cluster_cidrs)
+    if fixed.interface:
+        yield f"{chain} -i {fixed.interface} -j RETURN"
     yield f"{chain} {policy} {fixed.match(sets.NO_LOCAL_EXTERNAL)} -j DROP"
     yield f"{ranges} {fixed.match(sets.SOURCE_CIDR, 'dst,dst,src')} -j RETURN"
     yield f"{ranges} {fixed.match(sets.SOURCE_IP, 'dst,dst,src')} -j RETURN"

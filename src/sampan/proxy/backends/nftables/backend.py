@@ -41,6 +41,8 @@ class NftablesBackend:
             tuple(cidr for cidr in options.cluster_cidrs if is_family(cidr, family)),
             options.masquerade_all,
             options.masquerade_bit,
+            pods_interface=options.pods_interface,
+            drop_invalid=options.drops_invalid,
         )
         self._nft: Nft | None = None
         self._ledger: Ledger | None = None

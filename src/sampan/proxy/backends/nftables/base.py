@@ -16,6 +16,7 @@ AFFINITY_CLIENTS = 65535
 class BaseOptions:
     """What the fixed rules depend on. Sources outside `cluster_cidrs` are masqueraded on their way to a cluster IP.
 
+    Where there is a `pods_interface` (with a + at its end: all whose names begin so), what comes in by it is a pod's.
     What goes to an address of `service_cidrs` that no Service has is dropped.
     """
 
@@ -24,6 +25,13 @@ class BaseOptions:
     masquerade_all: bool = False
     masquerade_bit: int = 14
     service_cidrs: Sequence[str] = ()
+    pods_interface: str = ""
+    drop_invalid: bool = True
+
+    @property
+    def interface(self) -> str:
+        """The pods' interface as nft writes it."""
+        return f'"{self.pods_interface.removesuffix("+")}{"*" if self.pods_interface.endswith("+") else ""}"'
 
     @property
     def mark(self) -> str:
@@ -121,6 +129,7 @@ def _hooks(options: BaseOptions) -> dict[str, tuple[str, list[str]]]:
         f"{key} vmap @{layout.EXTERNAL_SERVICES}",
         *([f"{ip} daddr {{ {', '.join(options.service_cidrs)} }} drop"] if options.service_cidrs else []),
     ]
+    invalid = ["ct state invalid drop"] if options.drop_invalid else []
     account = f"ct status dnat jump {layout.ACCOUNT}"
     return {
         "prerouting": ("type nat hook prerouting priority -100; policy accept;", dispatch),
@@ -138,13 +147,15 @@ def _hooks(options: BaseOptions) -> dict[str, tuple[str, list[str]]]:
         "input": ("type nat hook input priority 100; policy accept;", [f"ct status dnat jump {layout.REMEMBER}"]),
         "traffic-out": ("type filter hook postrouting priority 0; policy accept;", [account]),
         "traffic-in": ("type filter hook input priority 0; policy accept;", [f'iifname != "lo" {account}']),
-        "forward": ("type filter hook forward priority 0; policy accept;", ["ct state invalid drop"]),
+        "forward": ("type filter hook forward priority 0; policy accept;", invalid),
     }
 
 
 def _masquerade_outsiders(options: BaseOptions) -> list[str]:
     if options.masquerade_all:
         return ["jump mark-for-masquerade"]
+    if options.pods_interface:
+        return [f"iifname != {options.interface} jump mark-for-masquerade"]
     if not options.cluster_cidrs:
         return []
     return [f"{_ip(options)} saddr != {{ {', '.join(options.cluster_cidrs)} }} jump mark-for-masquerade"]
@@ -154,4 +165,6 @@ def _insiders(options: BaseOptions) -> list[str]:
     """Under the Local policy, pods and the node itself may still use every endpoint, as if by the cluster IP."""
     cidrs = ", ".join(options.cluster_cidrs)
     pods = [f"{_ip(options)} saddr {{ {cidrs} }} goto anywhere"] if cidrs else []
+    if options.pods_interface:
+        pods = [f"iifname {options.interface} goto anywhere"]
     return [*pods, "fib saddr type local jump mark-for-masquerade", "fib saddr type local goto anywhere"]

@@ -27,7 +27,8 @@ class UserspaceBackend:
     def __init__(self, options: ProxyOptions, family: int) -> None:
         self._family = family
         self._node_ips = tuple(ip for ip in options.node_ips if is_family(ip, family))
-        self._fixed = text.fixed(family, [cidr for cidr in options.cluster_cidrs if is_family(cidr, family)])
+        cidrs = [cidr for cidr in options.cluster_cidrs if is_family(cidr, family)]
+        self._fixed = text.fixed(family, cidrs, options.pods_interface)
         self._relay: Relay | None = None
         self._claims: Claims | None = None
         self._served: tuple[str, ...] = ()

@@ -15,10 +15,10 @@ from sampan.proxy.backends.userspace.rules import Listener, ListenerName, Slot
 TABLE = "sampan-proxy-userspace"
 
 
-def fixed(family: int, cluster_cidrs: Sequence[str]) -> str:
+def fixed(family: int, cluster_cidrs: Sequence[str], pods_interface: str = "") -> str:
     """Sets, maps and chains; loading them over themselves changes nothing and leaves the content alone."""
     ip = _ip(family)
-    chains = _chains(ip, cluster_cidrs)
+    chains = _chains(ip, cluster_cidrs, pods_interface)
     declared = "".join(f"\tchain {name} {{ {hook} }}\n" for name, (hook, _) in chains.items())
     flushed = "".join(f"flush chain {ip} {TABLE} {name}\n" for name in chains)
     filled = "".join(
@@ -78,9 +78,11 @@ def _sets(ip: str) -> list[str]:
     ]
 
 
-def _chains(ip: str, cluster_cidrs: Sequence[str]) -> dict[str, tuple[str, list[str]]]:
+def _chains(ip: str, cluster_cidrs: Sequence[str], interface: str) -> dict[str, tuple[str, list[str]]]:
     key = f"{ip} daddr . meta l4proto . th dport"
     pods = [f"{ip} saddr {{ {', '.join(cluster_cidrs)} }} goto spread"] if cluster_cidrs else []
+    if interface:
+        pods = [f'iifname "{interface.removesuffix("+")}{"*" if interface.endswith("+") else ""}" goto spread']
     return {
         "prerouting": ("type nat hook prerouting priority -100; policy accept;", ["goto services"]),
         "output": ("type nat hook output priority -100; policy accept;", ["goto services"]),

@@ -16,7 +16,6 @@ hostnameOverride: node-1
 mode: nftables
 clusterCIDR: 10.244.0.0/16
 conntrack: {tcpEstablishedTimeout: 2h}
-colour: blue
 """
 
 NFTABLES = "table ip sampan-proxy"
@@ -78,6 +77,7 @@ def test_a_proxy_runs_by_its_configuration_file_and_follows_it(cluster: Cluster,
     [
         (("mode: nftables", "mode: 7"), "mode: Expected str, got int"),
         (("mode: nftables", "mode: hyperspace"), "unknown proxy mode 'hyperspace'"),
+        (("mode: nftables", "colour: blue"), "colour: unknown field"),
         (("hostnameOverride: node-1", "hostnameOverride: node-99"), 'nodes "node-99" not found'),
     ],
 )

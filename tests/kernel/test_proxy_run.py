@@ -69,8 +69,8 @@ def targets_of(nft: Nft, ip: str, count: int) -> list[str]:
     return sorted(layout.slot_text(data) for found, data in elements if found.startswith(key))
 
 
-async def get(port: int, path: str) -> tuple[int, bytes]:
-    client = HTTPClient(f"http://127.0.0.1:{port}")
+async def get(port: int, path: str, host: str = "127.0.0.1") -> tuple[int, bytes]:
+    client = HTTPClient(f"http://{host}:{port}")
     try:
         answer = await client.request("GET", path)
         return answer.status, answer.body
@@ -195,12 +195,69 @@ def test_health_check_node_port_tells_of_local_endpoints(tmp_path: Path) -> None
     in_a_network(tmp_path / "net", scenario)
 
 
-async def until_status(port: int, wanted: int) -> None:
+def test_node_ports_follow_the_addresses_that_they_are_restricted_to(tmp_path: Path) -> None:
+    """An address that comes within nodePortAddresses serves, and answers health checks; one that goes does neither."""
+
+    async def scenario() -> None:
+        async with running_apiserver() as config:
+            client = Client(config)
+            options = ProxyOptions(
+                node_name="node-1", node_ips=(NODE_IP,), config=config, node_port_addresses=("192.0.2.0/24",)
+            )
+            nft = Nft()
+            served = lambda ip: bool(node_port_elements(nft, ip, 32080))  # noqa: E731
+            async with running_proxy(options):
+                ports = [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080, "nodePort": 32080}]
+                spec = {"externalTrafficPolicy": "Local", "healthCheckNodePort": 32123, "ports": ports}
+                await client.create(SERVICES, service("lb", type="LoadBalancer", **spec))
+                await client.create(ENDPOINT_SLICES, slice_("lb", ["10.244.0.1"]))
+                await command("ip", "addr", "add", "192.0.2.7/32", "dev", "lo")
+                await until(lambda: served("192.0.2.7"))
+                assert not served(NODE_IP)
+                await until_status(32123, 200, "192.0.2.7")
+                await until_status(32123, 0, NODE_IP)
+                await command("ip", "addr", "del", "192.0.2.7/32", "dev", "lo")
+                await until(lambda: not served("192.0.2.7"))
+            nft.close()
+            await client.close()
+
+    in_a_network(tmp_path / "net", scenario)
+
+
+def node_port_elements(nft: Nft, ip: str, port: int) -> list[bytes]:
+    key = keys.service_key(ip, "TCP", port)
+    return [found for found, _ in nft.elements(4, layout.TABLE, layout.EXTERNAL_SERVICES) if found == key]
+
+
+def test_a_labelled_service_is_left_alone_while_it_is_labelled(tmp_path: Path) -> None:
+    """For another proxy, or headless: labels may come and go."""
+
+    async def scenario() -> None:
+        async with running_apiserver() as config:
+            client = Client(config)
+            nft = Nft()
+            async with running_proxy(ProxyOptions(node_name="node-1", node_ips=(NODE_IP,), config=config)):
+                made = await client.create(SERVICES, service("web"))
+                await client.create(ENDPOINT_SLICES, slice_("web", ["10.244.0.1"]))
+                ip = made["spec"]["clusterIP"]
+                for label in ("service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"):
+                    await until(lambda: targets_of(nft, ip, 1) == ["10.244.0.1 . 8080"])
+                    await client.patch(SERVICES, "web", {"metadata": {"labels": {label: "other"}}}, "default")
+                    await until(lambda: targets_of(nft, ip, 1) == [])
+                    await client.patch(SERVICES, "web", {"metadata": {"labels": {label: None}}}, "default")
+                await until(lambda: targets_of(nft, ip, 1) == ["10.244.0.1 . 8080"])
+            nft.close()
+            await client.close()
+
+    in_a_network(tmp_path / "net", scenario)
+
+
+async def until_status(port: int, wanted: int, host: str = "127.0.0.1") -> None:
     """Wait until a GET answers that; 0 means that nobody listens."""
     async with asyncio.timeout(10):
         while True:
             try:
-                status, _ = await get(port, "/")
+                status, _ = await get(port, "/", host)
             except OSError:
                 status = 0
             if status == wanted:

@@ -17,6 +17,7 @@ from sampan.machinery.errors import StatusError
 from sampan.proxy import preview
 from sampan.proxy.backends.interface import BackendError
 from sampan.proxy.backends.registry import BACKENDS
+from sampan.proxy.configchecks import LOCAL_MODES
 from sampan.proxy.fallback import runnable
 from sampan.proxy.main import run as run_proxy
 from sampan.proxy.modes import cleanup, make_backends
@@ -34,6 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--mode", "--proxy-mode", dest="mode", help="nftables (default), iptables, ipvs or userspace")
     parser.add_argument("--cluster-cidr", metavar="CIDRS", help="the pods' networks, whose sources are not masqueraded")
+    parser.add_argument("--detect-local-mode", metavar="MODE", help=", ".join(LOCAL_MODES))
+    parser.add_argument("--pod-bridge-interface", metavar="NAME", help="by which pods' packets come")
+    parser.add_argument("--pod-interface-name-prefix", metavar="PREFIX", help="of the interfaces by which they come")
     parser.add_argument("--nodeport-addresses", metavar="CIDRS", help="local addresses that serve node ports")
     parser.add_argument("--masquerade-all", action="store_true", help="masquerade all traffic to cluster IPs")
     parser.add_argument("--healthz-bind-address", metavar="HOST:PORT", help="default: 0.0.0.0:10256")
@@ -57,11 +61,20 @@ def run(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace, wanted: Given) -> int:
     _need_root("changes the kernel's rules")
 
+    _set_oom_score(wanted.oom_score_adj)
+
     async def proxy() -> None:
         made = await _options(options, wanted)
         await _told(run_proxy(made))
 
     return serve(proxy())
+
+
+def _set_oom_score(value: int) -> None:
+    try:
+        Path("/proc/self/oom_score_adj").write_text(str(value))
+    except OSError as error:
+        logging.getLogger(__name__).warning("oomScoreAdj %d: %s", value, error.strerror)
 
 
 async def _preview(options: argparse.Namespace, wanted: Given) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +15,19 @@ from sampan.cli.errors import CommandError
 from sampan.client.config import Config
 from sampan.client.resources import NODES
 from sampan.client.rest import Client
+from sampan.proxy.configchecks import BRIDGE, CLUSTER_CIDR, LOCAL_MODES, NODE_CIDR, PREFIX, PRIMARY
 from sampan.proxy.configuration import Configuration, ConfigurationError, parse, seconds
 from sampan.proxy.conntrack import parameters
 from sampan.proxy.options import HEALTHZ_PORT, METRICS_PORT, ModeFile, ProxyOptions
 
 DEFAULT_MODE = "nftables"
 BOTH_LOOPBACKS = ("127.0.0.1", "::1")
+
+POD_CIDR_SECONDS = 300.0
+POD_CIDR_POLL_SECONDS = 0.5
+"""A Node gets its podCIDRs a little after it registers; upstream waits as long."""
+
+OOM_SCORE_ADJ = -999
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +50,44 @@ class Given:
         return str(self.flags.mode or self.file.mode or DEFAULT_MODE)
 
     @property
+    def local_mode(self) -> str:
+        """How pods are told from others. Raises CommandError."""
+        mode = str(self.flags.detect_local_mode or self.file.detect_local_mode or CLUSTER_CIDR)
+        if mode not in LOCAL_MODES:
+            raise CommandError(f"--detect-local-mode: {mode!r} is none of {', '.join(LOCAL_MODES)}")
+        return mode
+
+    @property
+    def pods_interface(self) -> str:
+        """By which interface pods' packets come, if that is how they are told. Raises CommandError."""
+        names = {
+            BRIDGE: (
+                "--pod-bridge-interface",
+                self.flags.pod_bridge_interface or self.file.detect_local.bridge_interface,
+            ),
+            PREFIX: (
+                "--pod-interface-name-prefix",
+                self.flags.pod_interface_name_prefix or self.file.detect_local.interface_name_prefix,
+            ),
+        }
+        if self.local_mode not in names:
+            return ""
+        flag, name = names[self.local_mode]
+        if not name:
+            raise CommandError(f"--detect-local-mode={self.local_mode} needs {flag}")
+        return f"{name}+" if self.local_mode == PREFIX else str(name)
+
+    @property
     def mode_file(self) -> ModeFile | None:
         """A change of the mode in the file is followed, unless a flag has said which one it is to be."""
         if self.flags.config is None or self.flags.mode:
             return None
         return ModeFile(self.flags.config, read=lambda path: parse(path.read_text())[0].mode or DEFAULT_MODE)
+
+    @property
+    def oom_score_adj(self) -> int:
+        """How willingly the kernel ends this process for want of memory."""
+        return OOM_SCORE_ADJ if self.file.oom_score_adj is None else self.file.oom_score_adj
 
     def offline(self) -> ProxyOptions:
         """Options for work that concerns no Service, in both families."""
@@ -77,18 +119,21 @@ def given(flags: argparse.Namespace) -> Given:
 async def options_for(wanted: Given, config: Config) -> ProxyOptions:
     """Everything, after asking for the Node. Raises CommandError, StatusError, OSError."""
     flags, file = wanted.flags, wanted.file
-    node = await _node(config, wanted.node_name)
+    node = await _node(config, wanted)
+    node_ips = _node_ips(node, file.bind_address)
     masquerade_all, masquerade_bit = file.masquerade(wanted.mode)
+    loopback = BOTH_LOOPBACKS[all(":" in ip for ip in node_ips)]
     healthz = _address(flags.healthz_bind_address or file.healthz_bind_address, ("0.0.0.0", HEALTHZ_PORT))
-    metrics = _address(flags.metrics_bind_address or file.metrics_bind_address, ("127.0.0.1", METRICS_PORT))
+    metrics = _address(flags.metrics_bind_address or file.metrics_bind_address, (loopback, METRICS_PORT))
     return ProxyOptions(
         node_name=wanted.node_name,
-        node_ips=_node_ips(node, file.bind_address),
+        node_ips=node_ips,
         config=config,
         mode=wanted.mode,
         mode_file=wanted.mode_file,
         cluster_cidr=_cluster_cidr(wanted, node),
-        node_port_addresses=_node_port_addresses(wanted),
+        pods_interface=wanted.pods_interface,
+        node_port_addresses=_node_port_addresses(wanted, node_ips),
         masquerade_all=flags.masquerade_all or masquerade_all,
         masquerade_bit=masquerade_bit,
         conntrack=parameters(file.conntrack, os.cpu_count() or 1),
@@ -100,13 +145,22 @@ async def options_for(wanted: Given, config: Config) -> ProxyOptions:
         healthz_port=healthz[1],
         metrics_address=metrics[0],
         metrics_port=metrics[1],
+        must_listen=file.bind_address_hard_fail,
     )
 
 
-async def _node(config: Config, name: str) -> Node:
+async def _node(config: Config, wanted: Given) -> Node:
+    """This proxy's Node; where its podCIDRs are needed, as soon as it has some."""
     client = Client(config)
+    deadline = time.monotonic() + POD_CIDR_SECONDS
     try:
-        return await client.get(NODES, name, None, Node)
+        while True:
+            node = await client.get(NODES, wanted.node_name, None, Node)
+            if wanted.local_mode != NODE_CIDR or node.spec.pod_cidrs:
+                return node
+            if time.monotonic() > deadline:
+                raise CommandError(f"node {wanted.node_name} has no podCIDRs, which detectLocalMode NodeCIDR needs")
+            await asyncio.sleep(POD_CIDR_POLL_SECONDS)
     finally:
         await client.close()
 
@@ -122,17 +176,18 @@ def _node_ips(node: Node, bind_address: str) -> tuple[str, ...]:
 
 def _cluster_cidr(wanted: Given, node: Node) -> str:
     """The pods' networks; without any, nothing tells pods from outsiders, and nobody is masqueraded."""
-    cidrs = wanted.flags.cluster_cidr or wanted.file.cluster_cidr
-    if not cidrs and wanted.file.detect_local_mode == "NodeCIDR":
-        cidrs = ",".join(node.spec.pod_cidrs)
-    return str(cidrs)
+    if wanted.local_mode == NODE_CIDR:
+        return ",".join(node.spec.pod_cidrs)
+    return str(wanted.flags.cluster_cidr or wanted.file.cluster_cidr)
 
 
-def _node_port_addresses(wanted: Given) -> tuple[str, ...]:
-    """CIDRs; `primary` and nothing both mean the node's own addresses."""
+def _node_port_addresses(wanted: Given, node_ips: tuple[str, ...]) -> tuple[str, ...]:
+    """CIDRs. Nothing means the mode's default: every local address for iptables, the node's own for the others."""
     flag = wanted.flags.nodeport_addresses
-    addresses = flag.split(",") if flag else wanted.file.node_port_addresses or []
-    return tuple(each.strip() for each in addresses if each.strip() not in ("", "primary"))
+    addresses = [each.strip() for each in (flag.split(",") if flag else wanted.file.node_port_addresses or [])]
+    if addresses == [PRIMARY]:
+        return tuple(f"{ip}/{128 if ':' in ip else 32}" for ip in node_ips) if wanted.mode == "iptables" else ()
+    return tuple(each for each in addresses if each)
 
 
 def _ipvs_timeouts(file: Configuration) -> tuple[int, int, int]:

@@ -1,15 +1,17 @@
 """KubeProxyConfiguration (kubeproxy.config.k8s.io/v1alpha1): the file that kube-proxy reads, understood here too.
 
-Every field of upstream's is known by type, so that a wrong one is refused with its path; fields that nobody knows, and
-those without an effect here, are told of. cli/proxy.py turns the result into ProxyOptions.
+Every field of upstream's is known by type, so that a wrong one is refused with its path, and so is one that nobody
+knows; those that are deprecated or without an effect here are told of. configchecks.py looks at values, cli/proxy.py
+turns the result into ProxyOptions.
 """
 
-import ipaddress
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+
+from sampan.proxy.configchecks import problems
 
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
@@ -124,12 +126,21 @@ WITHOUT_EFFECT = {
     "ipvs.minSyncPeriod": "events gather while a sync is under way",
     "nftables.syncPeriod": "a sync is made when something has changed",
     "nftables.minSyncPeriod": "events gather while a sync is under way",
+    "configSyncPeriod": "changes are followed as they happen, and nothing is read again",
     "enableProfiling": "there is no profiler",
+    "showHiddenMetricsForVersion": "no metric is hidden",
     "winkernel": "this is Linux",
     "windowsRunAsService": "this is Linux",
     "portRange": "listeners take free ports",
 }
 """Known fields that change nothing, and why."""
+
+DEPRECATED_MODES = {
+    "ipvs": "upstream has deprecated it in 1.35; nftables does what it does",
+    "userspace": "upstream has removed it in 1.26",
+}
+FORMER = ("udpIdleTimeout", "resourceContainer", "conntrack.max")
+"""Fields that upstream once had: old files have them still."""
 
 
 def parse(text: str) -> tuple[Configuration, list[str]]:
@@ -146,13 +157,17 @@ def parse(text: str) -> tuple[Configuration, list[str]]:
         if document.get(field) != expected:
             raise ConfigurationError(f"{field}: expected {expected!r}, got {document.get(field)!r}")
     document = _without_nulls(document)
+    unknown = list(_unknown(document, Configuration, ""))
+    if strange := [path for path in unknown if path not in FORMER]:
+        raise ConfigurationError("; ".join(f"{path}: unknown field" for path in strange))
     try:
         configuration = msgspec.convert(document, Configuration)
     except msgspec.ValidationError as error:
         raise ConfigurationError(_with_path_first(str(error))) from error
     _check_durations(configuration)
-    _check_cidrs("ipvs.excludeCIDRs", configuration.ipvs.exclude_cidrs or ())
-    return configuration, list(_warnings(document))
+    if wrong := list(problems(configuration)):
+        raise ConfigurationError("; ".join(wrong))
+    return configuration, [*_deprecations(configuration, unknown), *_warnings(document)]
 
 
 def seconds(duration: str) -> float:
@@ -188,27 +203,26 @@ def _check_durations(section: msgspec.Struct, path: str = "") -> None:
             _check_durations(value, f"{here}.")
         elif isinstance(value, str) and value and here.endswith(("Timeout", "Period")):
             try:
-                seconds(value)
+                length = seconds(value)
             except ValueError as error:
                 raise ConfigurationError(f"{here}: {error}") from error
+            if length < 0:
+                raise ConfigurationError(f"{here}: Invalid value: {value!r}: must be greater than or equal to 0")
 
 
-def _check_cidrs(path: str, cidrs: Iterable[str]) -> None:
-    for index, cidr in enumerate(cidrs):
-        try:
-            ipaddress.ip_network(cidr, strict=False)
-        except ValueError as error:
-            raise ConfigurationError(f"{path}[{index}]: {cidr!r} is no CIDR such as 10.0.0.0/8") from error
+def _deprecations(configuration: Configuration, unknown: list[str]) -> Iterator[str]:
+    for path in unknown:
+        yield f"{path} is ignored: upstream has it no more"
+    if why := DEPRECATED_MODES.get(configuration.mode):
+        yield f"mode: {configuration.mode} is deprecated: {why}"
 
 
 def _warnings(document: dict[str, Any]) -> Iterator[str]:
-    for path in _unknown(document, Configuration, ""):
-        yield f"unknown field {path}"
     for path, why in WITHOUT_EFFECT.items():
         value: Any = document
         for part in path.split("."):
             value = value.get(part) if isinstance(value, dict) else None
-        if value:
+        if any(value.values()) if isinstance(value, dict) else value and value != "0s":
             yield f"{path} has no effect: {why}"
 
 

@@ -89,11 +89,11 @@ def not_found() -> Response:
 class ServiceHealthServers:
     """One listener per healthCheckNodePort."""
 
-    def __init__(self, alive: Callable[[], bool], address: str = "0.0.0.0") -> None:
+    def __init__(self, alive: Callable[[], bool], hosts: Sequence[str] = ("0.0.0.0",)) -> None:
         self._alive = alive
-        self._address = address
+        self._hosts = tuple(hosts)
         self._counts: dict[int, tuple[str, str, int]] = {}
-        self._servers: dict[int, Server] = {}
+        self._servers: dict[tuple[str, int], Server] = {}
         self._changed = asyncio.Event()
 
     def update(self, states: Sequence[State]) -> None:
@@ -109,28 +109,34 @@ class ServiceHealthServers:
             self._counts = counts
             self._changed.set()
 
+    def move(self, hosts: Sequence[str]) -> None:
+        """Listen at these addresses from now on."""
+        self._hosts = tuple(hosts)
+        self._changed.set()
+
     async def run(self) -> None:
-        """Open and close listeners as ports come and go, until cancelled."""
+        """Open and close listeners as ports and addresses come and go, until cancelled."""
         try:
             while True:
                 await self._changed.wait()
                 self._changed.clear()
-                for port in self._servers.keys() - self._counts.keys():
-                    await self._servers.pop(port).close()
-                for port in self._counts.keys() - self._servers.keys():
-                    await self._open(port)
+                wanted = {(host, port) for host in self._hosts for port in self._counts}
+                for at in self._servers.keys() - wanted:
+                    await self._servers.pop(at).close()
+                for host, port in wanted - self._servers.keys():
+                    await self._open(host, port)
         finally:
             for server in self._servers.values():
                 await server.close()
 
-    async def _open(self, port: int) -> None:
+    async def _open(self, host: str, port: int) -> None:
         async def answer(request: Request) -> Response:
             return self._answer(port)
 
         try:
-            self._servers[port] = await serve(answer, host=self._address, port=port)
+            self._servers[host, port] = await serve(answer, host=host, port=port)
         except OSError as error:
-            log.error("health check node port %d: %s", port, error)
+            log.error("health check node port %d at %s: %s", port, host, error)
 
     def _answer(self, port: int) -> Response:
         namespace, name, local = self._counts.get(port, ("", "", 0))

@@ -12,11 +12,12 @@ from sampan.client.resources import ENDPOINT_SLICES, NODES, SERVICES
 from sampan.client.rest import Client
 from sampan.http.server import serve
 from sampan.proxy import conntrack
+from sampan.proxy.backends.interface import BackendError
 from sampan.proxy.fallback import report, runnable
 from sampan.proxy.health import HealthServer, ServiceHealthServers
 from sampan.proxy.metrics import Metrics
 from sampan.proxy.modes import ModeSwitch, make_backends, remove_leftovers, wanted_now
-from sampan.proxy.nodeports import node_port_ips
+from sampan.proxy.nodeports import everywhere, follow_addresses, health_check_hosts, node_port_ips
 from sampan.proxy.objects import SERVICES_SELECTOR, SLICES_SELECTOR, ProxyNode, Slice, trigger_time
 from sampan.proxy.options import ProxyOptions
 from sampan.proxy.servicecidrs import follow_service_cidrs
@@ -41,7 +42,8 @@ async def run(options: ProxyOptions, ready: Callable[[], None] = lambda: None) -
         log.warning("%s", instead)
     backends = make_backends(options)
     metrics = Metrics()
-    tracker = Tracker(options.node_name, options.families, node_port_ips(options))
+    served_at = node_port_ips(options)
+    tracker = Tracker(options.node_name, options.families, served_at)
     syncer = Syncer(tracker, backends, metrics)
     async with AsyncExitStack() as stack:
         client = Client(options.config)
@@ -50,13 +52,21 @@ async def run(options: ProxyOptions, ready: Callable[[], None] = lambda: None) -
         eligible = follow(informers, options, tracker, syncer, metrics)
         modes = ModeSwitch(options, syncer)
         health = HealthServer(lambda: modes.mode, syncer, metrics, eligible)
-        checks = ServiceHealthServers(lambda: health.alive)
+        checks = ServiceHealthServers(lambda: health.alive, health_check_hosts(options, served_at))
+
+        def moved(ips: tuple[str, ...]) -> None:
+            tracker.set_node_ips(ips)
+            checks.move(health_check_hosts(options, ips))
+            if tracker.dirty:
+                syncer.wake()
+
         syncer.add_listener(checks.update)
         await listen(stack, options, health)
         async with asyncio.TaskGroup() as group:
             group.create_task(informers.run())
             group.create_task(checks.run())
             group.create_task(follow_service_cidrs(client, tracker, syncer))
+            group.create_task(follow_addresses(options, moved))
             await informers.wait_synced()
             group.create_task(syncer.run(ready))
             group.create_task(report(client, options, instead))
@@ -102,14 +112,17 @@ def follow(
 
 
 async def listen(stack: AsyncExitStack, options: ProxyOptions, health: HealthServer) -> None:
-    """Open the health and metrics ports; one that is taken is reported and done without."""
-    for handler, host, port in (
+    """Open the health and metrics ports; one that is taken is reported and done without, unless they must be open."""
+    wanted = (
         (health.healthz, options.healthz_address, options.healthz_port),
         (health.metrics, options.metrics_address, options.metrics_port),
-    ):
+    )
+    for handler, host, port in ((each[0], at, each[2]) for each in wanted for at in everywhere(options, each[1])):
         try:
             server = await serve(handler, host=host, port=port)
         except OSError as error:
+            if options.must_listen:
+                raise BackendError(f"listening on {host}:{port}: {error.strerror}") from error
             log.error("listening on %s:%d: %s", host, port, error)
             continue
         stack.push_async_callback(server.close)

@@ -36,7 +36,7 @@ class ProxyOptions:
     `conntrack` are kernel parameters to set (conntrack.py makes them). What `mode_file` says takes precedence over
     `mode`. `ipvs_strict_arp` keeps a node from answering ARP for addresses of kube-ipvs0; `ipvs_timeouts` are seconds
     for TCP, TCP after FIN and UDP, 0 to keep the kernel's. Virtual servers of others in `ipvs_exclude_cidrs` are left
-    alone, whatever their address and port.
+    alone, whatever their address and port. `must_listen` makes a health or metrics port that is taken an error.
     """
 
     node_name: str
@@ -58,6 +58,7 @@ class ProxyOptions:
     healthz_port: int = HEALTHZ_PORT
     metrics_address: str = "127.0.0.1"
     metrics_port: int = METRICS_PORT
+    must_listen: bool = False
 
     @property
     def cluster_cidrs(self) -> tuple[str, ...]:

@@ -174,7 +174,7 @@ def test_health_check_node_port_tells_of_local_endpoints(tmp_path: Path) -> None
     async def scenario() -> None:
         async with running_apiserver() as config:
             client = Client(config)
-            options = ProxyOptions(node_name="node-1", node_ips=(NODE_IP,), config=config)
+            options = ProxyOptions(node_name="node-1", node_ips=(NODE_IP, "fd00:2::10"), config=config)
             async with running_proxy(options):
                 spec = {"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 32123}
                 await client.create(SERVICES, service("lb", **spec))
@@ -186,6 +186,8 @@ def test_health_check_node_port_tells_of_local_endpoints(tmp_path: Path) -> None
                     "localEndpoints": 1,
                     "serviceProxyHealthy": True,
                 }
+                await until_status(32123, 200, "[::1]")
+                assert (await get(options.healthz_port, "/healthz", "[::1]"))[0] == 200
                 await client.update(ENDPOINT_SLICES, slice_("lb", ["10.244.1.1"], "node-2"))
                 await until_status(32123, 503)
                 await client.delete(SERVICES, "lb", "default")

@@ -2,21 +2,25 @@
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
+from sampan.api.core_v1 import ClientIPConfig, SessionAffinityConfig
 from sampan.proxy.backends.registry import BACKENDS
 from sampan.proxy.objects import Slice
 from support.proxyatwork import Proxy, at_work
-from support.proxycases import CLUSTER_IP, LOAD_BALANCER_IP, LOCAL, NODE_PORT, Case, service, slice_
+from support.proxycases import CLUSTER_IP, EVERYWHERE, LOAD_BALANCER_IP, LOCAL, NODE_PORT, Case, service, slice_
 from support.proxyworld import ADDRESSES, NODE, OTHER_PORT, PORT, World, world
 
 pytestmark = pytest.mark.kernel
 
 FAR_AWAY = 1 << 30
 """A distance of sequence numbers that no window spans."""
+
+AWAY_SECONDS = 1
 
 EVERYTHING = socket.htons(3)
 
@@ -104,6 +108,56 @@ def test_packet_out_of_place_does_not_reset_a_connection(proxy: Proxy) -> None:
         sequence, acknowledged = last_answer(listening, client[1])
         proxy.world.inside("local-1", lambda: send(ADDRESSES["local-1"][4], client, sequence + FAR_AWAY, acknowledged))
         assert proxy.world.ask_again(sock)[0] == "local-1"
+
+
+def test_affinity_ends_when_a_client_has_been_away_for_its_timeout(proxy: Proxy) -> None:
+    """Before that, it stays; each connection begins the time anew; afterwards any endpoint may be next."""
+    config = SessionAffinityConfig(client_ip=ClientIPConfig(timeout_seconds=AWAY_SECONDS))
+    sticky = {"session_affinity": "ClientIP", "session_affinity_config": config}
+    proxy.show(Case("sticky", "pod", "cluster-ip", spec=sticky))
+    target, deadline = (CLUSTER_IP[4], 80), time.monotonic() + 60
+    seen = {proxy.world.ask("pod", target)[0] for _ in range(10)}
+    assert len(seen) == 1
+    while len(seen) == 1 and time.monotonic() < deadline:
+        time.sleep(AWAY_SECONDS + 0.1)
+        seen.add(proxy.world.ask("pod", target)[0])
+    assert len(seen) > 1
+
+
+@pytest.mark.parametrize("ip", ["127.0.0.1", "127.0.0.2"])
+def test_node_ports_answer_the_node_at_its_loopback_addresses_in_iptables_mode_only(proxy: Proxy, ip: str) -> None:
+    """As upstream's; in the other modes nothing is there. Whom the policy lets through makes no difference."""
+    for policy in ("Cluster", "Local"):
+        proxy.show(Case("here", "node", "node-port", spec={"external_traffic_policy": policy}))
+        if proxy.mode == "iptables":
+            assert proxy.world.ask("node", (ip, NODE_PORT))[0] in EVERYWHERE
+        else:
+            with pytest.raises(ConnectionRefusedError):
+                proxy.world.ask("node", (ip, NODE_PORT))
+
+
+def test_others_do_not_reach_what_listens_at_the_nodes_loopback_address(proxy: Proxy) -> None:
+    """Although the kernel routes such addresses, for the sake of node ports there."""
+    proxy.show(Case("here", "node", "node-port"))
+    mac = bytes.fromhex(proxy.world.sh("node", "cat /sys/class/net/eth0/address").strip().replace(":", ""))
+    with proxy.world.inside("node", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as hearing:
+        hearing.bind(("", 0))
+        port = hearing.getsockname()[1]
+        for ip in ("127.0.0.1", NODE[4]):
+            proxy.world.inside("outside", lambda ip=ip: inject(mac, ip, port))  # type: ignore[misc]
+        hearing.settimeout(5)
+        assert hearing.recv(100) == NODE[4].encode(), "of the two datagrams, only the one to the node's own address"
+
+
+def inject(mac: bytes, ip: str, port: int) -> None:
+    """Send a datagram that says where it goes to a neighbour, whatever routing says of such an address."""
+    said = ip.encode()
+    ends = socket.inet_aton(ADDRESSES["outside"][4]) + socket.inet_aton(ip)
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 28 + len(said), 0, 0, 64, socket.IPPROTO_UDP, 0) + ends
+    header = header[:10] + struct.pack("!H", checksum(header)) + header[12:]
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as raw:
+        datagram = struct.pack("!HHHH", 6000, port, 8 + len(said), 0) + said
+        raw.sendto(header + datagram, ("eth0", 0x0800, 0, 0, mac))
 
 
 def last_answer(listening: socket.socket, port: int) -> tuple[int, int]:

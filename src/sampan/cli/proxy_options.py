@@ -136,6 +136,7 @@ async def options_for(wanted: Given, config: Config) -> ProxyOptions:
         node_port_addresses=_node_port_addresses(wanted, node_ips),
         masquerade_all=flags.masquerade_all or masquerade_all,
         masquerade_bit=masquerade_bit,
+        localhost_node_ports=file.iptables.localhost_node_ports is not False,
         conntrack=parameters(file.conntrack, os.cpu_count() or 1),
         ipvs_scheduler=file.ipvs.scheduler or "rr",
         ipvs_exclude_cidrs=tuple(file.ipvs.exclude_cidrs or ()),

@@ -119,7 +119,6 @@ WITHOUT_EFFECT = {
     "clientConnection.qps": "it lists and watches, and writes nothing",
     "clientConnection.burst": "it lists and watches, and writes nothing",
     "featureGates": "what is implemented is on",
-    "iptables.localhostNodePorts": "node ports are not served on loopback",
     "iptables.syncPeriod": "a sync is made when something has changed",
     "iptables.minSyncPeriod": "events gather while a sync is under way",
     "ipvs.syncPeriod": "a sync is made when something has changed",

@@ -33,6 +33,7 @@ class ProxyOptions:
     `pods_interface`, which is a name, or with a + at its end the beginning of names.
 
     `node_port_addresses` are CIDRs of local addresses that serve node ports; empty means `node_ips` themselves.
+    In the iptables mode the former includes 127.0.0.1 if `localhost_node_ports`, as in upstream's.
     `conntrack` are kernel parameters to set (conntrack.py makes them). What `mode_file` says takes precedence over
     `mode`. `ipvs_strict_arp` keeps a node from answering ARP for addresses of kube-ipvs0; `ipvs_timeouts` are seconds
     for TCP, TCP after FIN and UDP, 0 to keep the kernel's. Virtual servers of others in `ipvs_exclude_cidrs` are left
@@ -50,6 +51,7 @@ class ProxyOptions:
     conntrack: Mapping[str, int] = field(default_factory=dict)
     masquerade_all: bool = False
     masquerade_bit: int = 14
+    localhost_node_ports: bool = True
     ipvs_scheduler: str = "rr"
     ipvs_exclude_cidrs: tuple[str, ...] = ()
     ipvs_strict_arp: bool = False

@@ -279,6 +279,11 @@ def test_the_primary_addresses_restrict_iptables_and_are_the_others_default() ->
     assert options("nodePortAddresses: [primary]").node_port_addresses == ()
 
 
+@pytest.mark.parametrize(("text", "expected"), [("", True), ("null", True), ("true", True), ("false", False)])
+def test_node_ports_at_the_loopback_address_are_the_default(text: str, expected: bool) -> None:
+    assert options(f"iptables: {{localhostNodePorts: {text}}}" if text else "").localhost_node_ports == expected
+
+
 def test_how_willingly_the_process_dies_and_that_it_must_listen_come_from_the_file() -> None:
     wanted = proxy_options.Given(argparse.Namespace(**FLAGS), parse(HEAD + "oomScoreAdj: -5")[0])
     assert wanted.oom_score_adj == -5

@@ -13,23 +13,27 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import ClassVar
 
-from sampan.kernel import iptables
+from sampan.kernel import iptables, sysctl
 from sampan.kernel.nft import NftError
 from sampan.proxy.backends.accounting import Accounting
 from sampan.proxy.backends.interface import BackendError, Count, RuleCount
 from sampan.proxy.backends.iptables import names
 from sampan.proxy.backends.iptables.plan import TABLES, Input, Saved, count, joined, partial, removal, repair, text
-from sampan.proxy.backends.iptables.render import JUMPS, Fixed, Lines, fixed_lines, shared_lines, whole
+from sampan.proxy.backends.iptables.render import JUMPS, LOOPBACK, Fixed, Lines, fixed_lines, shared_lines, whole
 from sampan.proxy.backends.iptables.rules import Insiders, PortRules, port_rules
 from sampan.proxy.backends.iptables.tally import Tally
 from sampan.proxy.options import ProxyOptions
-from sampan.proxy.state import ServicePortName, State, is_family
+from sampan.proxy.state import IPV4, ServicePortName, State, is_family
 from sampan.proxy.tracker import Changes
 
 log = logging.getLogger(__name__)
 
 CHAINS_AT_ONCE = 1500
 """Measured: from 1,000 to 2,000 iptables-nft takes the least time in all."""
+
+
+ROUTE_LOCALNET = "net.ipv4.conf.all.route_localnet"
+"""Lets packets from 127.0.0.1 leave for a pod, which is what a node port there comes to."""
 
 
 class IptablesBackend:
@@ -48,6 +52,7 @@ class IptablesBackend:
         self.rule_counts: dict[str, RuleCount] = {}
         self._own_rules = 0
         self._written: Counter[str] = Counter()
+        self._routes_loopback = False
         self._tally = Tally()
         self._reading = asyncio.Lock()
 
@@ -83,6 +88,7 @@ class IptablesBackend:
         except (OSError, NftError) as error:
             log.debug("%s", error)
         try:
+            self._stop_routing_loopback()
             saved = await self._saved()
             await self._restore_all(lambda limit: removal(saved, limit))
         except (OSError, iptables.IptablesError) as error:
@@ -121,6 +127,8 @@ class IptablesBackend:
             self._accounted = False
 
     async def _repair(self, state: State) -> None:
+        if self._serves_loopback:
+            self._route_loopback()
         saved = await self._saved()
         self._shared_parts = {}
         self._own_rules = 0
@@ -191,7 +199,29 @@ class IptablesBackend:
     def _fixed(self, state: State) -> Fixed:
         restricted = bool(self._options.node_port_addresses)
         mark = f"0x{1 << self._options.masquerade_bit:x}"
-        return Fixed(mark, state.node_ips if restricted else (), drop_invalid=self._options.drops_invalid)
+        loopback = "" if self._serves_loopback else LOOPBACK[self._family]
+        ips = state.node_ips if restricted else ()
+        return Fixed(mark, ips, drop_invalid=self._options.drops_invalid, loopback=loopback)
+
+    def _route_loopback(self) -> None:
+        try:
+            if sysctl.read(ROUTE_LOCALNET) == "0":
+                sysctl.write(ROUTE_LOCALNET, 1)
+                self._routes_loopback = True
+        except OSError as error:
+            log.warning("node ports do not answer at 127.0.0.1: %s: %s", ROUTE_LOCALNET, error)
+
+    def _stop_routing_loopback(self) -> None:
+        """Undo that, if it was this process that did it: without our rules nothing guards what listens there."""
+        if self._routes_loopback:
+            sysctl.write(ROUTE_LOCALNET, 0)
+            self._routes_loopback = False
+
+    @property
+    def _serves_loopback(self) -> bool:
+        """Whether 127.0.0.1 serves node ports; it cannot be done with ::1."""
+        options = self._options
+        return self._family == IPV4 and options.localhost_node_ports and not options.node_port_addresses
 
 
 def _rules_of(made: PortRules | None) -> int:

@@ -35,6 +35,14 @@ JUMPS = {
 }
 """What leads from the kernel's chains to ours, as iptables-save prints it."""
 
+LOOPBACK = {4: "127.0.0.0/8", 6: "::1/128"}
+GUARD = (
+    f"-A {names.FIREWALL} ! -s {LOOPBACK[4]} -d {LOOPBACK[4]}"
+    ' -m comment --comment "block incoming localnet connections"'
+    " -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP"
+)
+"""With node ports at 127.0.0.1 the kernel routes such addresses; nobody else shall reach what listens there by that."""
+
 SHARED = {
     "nat": (names.SERVICES, names.NODE_PORTS),
     "filter": (names.SERVICES, names.EXTERNAL_SERVICES, names.FIREWALL),
@@ -70,12 +78,16 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """What the fixed rules depend on. Without `node_port_ips`, every local address serves node ports."""
+    """What the fixed rules depend on. Without `node_port_ips`, every local address serves node ports.
+
+    `loopback` are the loopback addresses that do not; empty if all do, and then they are kept from others.
+    """
 
     mark: str = "0x4000"
     node_port_ips: tuple[str, ...] = ()
     random_fully: bool = True
     drop_invalid: bool = True
+    loopback: str = LOOPBACK[4]
 
 
 def fixed_lines(fixed: Fixed) -> Lines:
@@ -107,13 +119,14 @@ def shared_lines(ports: Iterable[PortRules], fixed: Fixed) -> Lines:
     if fixed.node_port_ips:
         last = [f"-A {names.SERVICES} -d {ip} {comment} -j {names.NODE_PORTS}" for ip in fixed.node_port_ips]
     else:
-        last = [f"-A {names.SERVICES} {comment} -m addrtype --dst-type LOCAL -j {names.NODE_PORTS}"]
+        others = f"! -d {fixed.loopback} " if fixed.loopback else ""
+        last = [f"-A {names.SERVICES} {others}{comment} -m addrtype --dst-type LOCAL -j {names.NODE_PORTS}"]
     return {
         ("nat", names.SERVICES): [*_all(each.services for each in ordered), *last],
         ("nat", names.NODE_PORTS): _all(each.node_ports for each in ordered),
         ("filter", names.SERVICES): _all(each.filter_services for each in ordered),
         ("filter", names.EXTERNAL_SERVICES): _all(each.filter_external for each in ordered),
-        ("filter", names.FIREWALL): _all(each.firewall for each in ordered),
+        ("filter", names.FIREWALL): [*_all(each.firewall for each in ordered), *([] if fixed.loopback else [GUARD])],
     }
 
 

@@ -37,6 +37,9 @@ _decode_labels = msgspec.json.Decoder(_LabelledObject).decode
 _NO_LABELS: Mapping[str, str] = {}
 _CACHE_LIMIT = 100_000
 
+_Answer = tuple[int, Mapping[str, str]]
+"""A revision and what was found in it."""
+
 
 class Served:
     """A row of the resource table at work."""
@@ -51,8 +54,8 @@ class Served:
         """The version that is stored, whose rules hold for all versions."""
         self._services = services
         self._node: Node | None = None
-        self._labels: dict[str, tuple[int, Mapping[str, str]]] = {}
-        self._fields: dict[str, tuple[int, Mapping[str, str]]] = {}
+        self._labels = _Answers()
+        self._fields = _Answers()
 
     @property
     def node(self) -> "Node":
@@ -112,23 +115,21 @@ class Served:
     # --- what selectors ask
 
     def labels(self, entry: Entry) -> Mapping[str, str]:
-        known = self._labels.get(entry.key)
-        if known is not None and known[0] == entry.revision:
-            return known[1]
-        labels = _decode_labels(entry.value).metadata.labels or _NO_LABELS
-        _remember(self._labels, entry, labels)
+        labels = self._labels.find(entry)
+        if labels is None:
+            labels = _decode_labels(entry.value).metadata.labels or _NO_LABELS
+            self._labels.remember(entry, labels)
         return labels
 
     def fields(self, entry: Entry) -> Mapping[str, str]:
         """The values of all field selectors that this resource supports."""
-        known = self._fields.get(entry.key)
-        if known is not None and known[0] == entry.revision:
-            return known[1]
-        namespace, name = self.split(entry.key)
-        obj = self.decode(entry)
-        fields = {path: get(obj) for path, get in self.strategy.field_labels.items()}
-        fields |= {"metadata.name": name, "metadata.namespace": namespace}
-        _remember(self._fields, entry, fields)
+        fields = self._fields.find(entry)
+        if fields is None:
+            namespace, name = self.split(entry.key)
+            obj = self.decode(entry)
+            fields = {path: get(obj) for path, get in self.strategy.field_labels.items()}
+            fields |= {"metadata.name": name, "metadata.namespace": namespace}
+            self._fields.remember(entry, fields)
         return fields
 
     # --- errors about this resource
@@ -146,8 +147,30 @@ class Served:
         return Invalid.of(self.info.group, self.info.kind, name, errors)
 
 
-def _remember(cache: dict[str, tuple[int, Mapping[str, str]]], entry: Entry, values: Mapping[str, str]) -> None:
-    """Keep one answer per key; forget everything rather than grow with keys that are long gone."""
-    if len(cache) > _CACHE_LIMIT and entry.key not in cache:
-        cache.clear()
-    cache[entry.key] = (entry.revision, values)
+class _Answers:
+    """What was found in entries, for each key at the two revisions asked for last.
+
+    Every watcher with a selector asks of every change how the object is now and how it was before: with one revision
+    kept, each of them would decode both again.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[str, _Answer] = {}
+        self._before: dict[str, _Answer] = {}
+
+    def find(self, entry: Entry) -> Mapping[str, str] | None:
+        for answers in (self._latest, self._before):
+            known = answers.get(entry.key)
+            if known is not None and known[0] == entry.revision:
+                return known[1]
+        return None
+
+    def remember(self, entry: Entry, values: Mapping[str, str]) -> None:
+        """Forgets everything rather than grow with keys that are long gone."""
+        known = self._latest.get(entry.key)
+        if known is not None:
+            self._before[entry.key] = known
+        elif len(self._latest) >= _CACHE_LIMIT:
+            self._latest.clear()
+            self._before.clear()
+        self._latest[entry.key] = (entry.revision, values)

@@ -5,10 +5,12 @@ the same uid. A signature is checked once for each token, the rest at every use.
 token, because clusters start without any.
 """
 
+import asyncio
 import base64
 import binascii
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -136,16 +138,17 @@ class ServiceAccountTokens:
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-        header = {"alg": "ES256", "kid": self._key_id(), "typ": "JWT"}
+        header = {"alg": "ES256", "kid": self._key_id, "typ": "JWT"}
         data = _encode64(msgspec.json.encode(header)) + "." + _encode64(msgspec.json.encode(claims))
         r, s = utils.decode_dss_signature(self._key().sign(data.encode(), ec.ECDSA(hashes.SHA256())))
         return data + "." + _encode64(r.to_bytes(32, "big") + s.to_bytes(32, "big"))
 
     # --- keys
 
-    def load(self) -> None:
-        """Read the key and import what signs with it: slow the first time. Raises OSError, ValueError."""
-        self._public()
+    async def load(self) -> None:
+        """Have the key and what signs with it: slow the first time, so in a thread. Raises OSError, ValueError."""
+        if self._private is None:
+            await asyncio.to_thread(self._key)
 
     def _key(self) -> "EllipticCurvePrivateKey":
         if self._private is None:
@@ -161,6 +164,7 @@ class ServiceAccountTokens:
     def _public(self) -> "EllipticCurvePublicKey":
         return self._key().public_key()
 
+    @cached_property
     def _key_id(self) -> str:
         import hashlib
 
@@ -171,7 +175,7 @@ class ServiceAccountTokens:
         """The public key as a JSON Web Key Set (RFC 7517), for others who check tokens."""
         numbers = self._public().public_numbers()
         key = {
-            "use": "sig", "kty": "EC", "kid": self._key_id(), "crv": "P-256", "alg": "ES256",
+            "use": "sig", "kty": "EC", "kid": self._key_id, "crv": "P-256", "alg": "ES256",
             "x": _encode64(numbers.x.to_bytes(32, "big")), "y": _encode64(numbers.y.to_bytes(32, "big")),
         }  # fmt: skip
         return {"keys": [key]}

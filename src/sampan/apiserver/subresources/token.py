@@ -1,7 +1,5 @@
 """TokenRequest: a service-account token, bound to the pod or secret that will use it."""
 
-import asyncio
-
 from sampan.apiserver import bodies, shape
 from sampan.apiserver.authn.tokens import ServiceAccountTokens
 from sampan.apiserver.handlers.call import Call, json_response, read_write_options
@@ -25,7 +23,7 @@ async def request_token(call: Call, tokens: ServiceAccountTokens) -> Response:
     if account is None:
         raise call.home.not_found(call.info.name)
     bound = await _bound(call, spec.get("boundObjectRef"))
-    await asyncio.to_thread(tokens.load)
+    await tokens.load()
     token, expires = tokens.issue(call.info.namespace, account, seconds, audiences, bound)
     answer = {
         "kind": "TokenRequest",

@@ -38,3 +38,33 @@ async def test_a_root_is_fresh_unless_it_is_to_be_kept(tmp_path: Path) -> None:
         root = mount_rootfs(builtin.host(()), directory, keep=keep)
         assert [entry.name for entry in (root / "srv").iterdir() if entry.name == "note"] == found
         unmount_rootfs(directory)
+
+
+@isolated
+async def test_containers_share_what_hides_directories_but_not_what_they_write_there(tmp_path: Path) -> None:
+    secret, covers = tmp_path / "secret", tmp_path / "covers"
+    secret.mkdir(mode=0o750)
+    (secret / "key").write_text("x")
+    image, inside = builtin.host((secret,)), str(secret).lstrip("/")
+    one, two = (mount_rootfs(image, tmp_path / name, covers=covers) for name in ("one", "two"))
+    assert list((one / inside).iterdir()) == []
+    assert (one / inside).stat().st_mode == secret.stat().st_mode
+    (one / inside / "note").write_text("mine")
+    assert list((two / inside).iterdir()) == []
+    assert len(list(covers.iterdir())) == 1
+    assert not list((tmp_path / "two" / "upper").iterdir()), "nothing was made for this container alone"
+    for name in ("one", "two"):
+        unmount_rootfs(tmp_path / name)
+
+
+@isolated
+async def test_a_directory_that_comes_into_being_later_is_hidden_from_later_containers(tmp_path: Path) -> None:
+    secret, covers = tmp_path / "secret", tmp_path / "covers"
+    image = builtin.host((secret,))
+    mount_rootfs(image, tmp_path / "one", covers=covers)
+    secret.mkdir()
+    (secret / "key").write_text("x")
+    two = mount_rootfs(image, tmp_path / "two", covers=covers)
+    assert list((two / str(secret).lstrip("/")).iterdir()) == []
+    for name in ("one", "two"):
+        unmount_rootfs(tmp_path / name)

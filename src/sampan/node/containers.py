@@ -127,7 +127,7 @@ class PodContainers:
     async def _run(self, pod: Pod, container: Container, image: Image, spec: ContainerSpec, init: bool) -> Started:
         runtime = self.node.runtime
         try:
-            root = rootfs.mount_rootfs(image, spec.rootfs)
+            root = rootfs.mount_rootfs(image, spec.rootfs, covers=self.node.options.covers)
             await runtime.create(replace(spec, rootfs=root))
             self.node.event(pod, "Normal", "Created", "Container created", container.name, init=init)
             state = await runtime.start(spec.id)

@@ -52,7 +52,7 @@ class Node:
         image = self.images.find("host")
         if image is None:
             raise FileNotFoundError("there is no host image")
-        return rootfs.mount_rootfs(image, directory, keep=True)
+        return rootfs.mount_rootfs(image, directory, covers=self.options.covers, keep=True)
 
     def event(
         self, pod: Pod, type_: str, reason: str, message: str, container: str = "", *, init: bool = False

@@ -54,6 +54,11 @@ class AgentOptions:
         return self.run or self.root / "run"
 
     @property
+    def covers(self) -> Path:
+        """Layers that hide directories from containers (`covers.py`)."""
+        return self.volatile / "covers"
+
+    @property
     def pods(self) -> Path:
         return self.root / "pods"
 

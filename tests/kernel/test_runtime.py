@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pytest
 from sampan.kernel import cgroups
 from sampan.node.images import builtin
 from sampan.node.rootfs import mount_rootfs, unmount_rootfs
+from sampan.node.runtime.crun import CRUN, Crun
 from sampan.node.runtime.runtime import Runtime
 from sampan.node.runtime.types import ContainerError, ContainerSpec, ExecTimeout, Mount, Resources, Security
 from support.isolated import isolated
@@ -256,3 +258,16 @@ async def test_deleting_leaves_no_process_group_or_file(tmp_path: Path) -> None:
             [],
             [],
         ]
+
+
+@isolated
+async def test_crun_runs_from_a_copy_that_no_container_can_write_to(tmp_path: Path) -> None:
+    crun = Crun(tmp_path)
+    assert Path(crun.path).read_bytes() == Path(CRUN).read_bytes()
+    descriptor = os.open(crun.path, os.O_RDWR)
+    for change in (lambda: os.write(descriptor, b"x"), lambda: os.ftruncate(descriptor, 0)):
+        with pytest.raises(PermissionError):
+            change()
+    os.close(descriptor)
+    listed = subprocess.run(crun.command("list"), capture_output=True, text=True, check=True)
+    assert listed.stdout.startswith("NAME")

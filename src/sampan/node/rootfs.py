@@ -13,6 +13,9 @@ from sampan.kernel import mounts
 from sampan.node.covers import cover, make_parents
 from sampan.node.images.types import Image, ImageError
 
+_ONE_DEVICE = ("xino=auto",)
+"""Layers of several file systems show as one, as `tar --one-file-system` and the like expect."""
+
 
 def mount_rootfs(image: Image, directory: Path, *, covers: Path | None = None, keep: bool = False) -> Path:
     """Mount a root file system below `directory` and return its path. Blocks shortly; repeatable.
@@ -50,7 +53,7 @@ def _join(image: Image, directory: Path, merged: Path, covers: Path, *, keep: bo
         (upper / inside).write_text(text)
     hiding = cover(covers, image.hidden, image.layers)
     layers = (hiding, *image.layers) if hiding else image.layers
-    mounts.overlay(layers, upper, work, merged, options=("xino=auto",))  # one device number, for `tar --one-file-system`
+    mounts.overlay(layers, upper, work, merged, options=_ONE_DEVICE)
 
 
 def _join_in_memory(image: Image, directory: Path, merged: Path, first: OSError) -> None:

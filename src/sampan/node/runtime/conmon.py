@@ -15,10 +15,10 @@ import msgspec
 
 from sampan.kernel import processes
 from sampan.node.runtime import spawn
+from sampan.node.runtime.crun import Crun
 from sampan.node.runtime.types import ContainerError
 
 CONMON = "/usr/bin/conmon"
-CRUN = "/usr/bin/crun"
 CREATE_SECONDS = 60.0
 
 
@@ -69,14 +69,12 @@ class Report(msgspec.Struct):
     message: str = ""
 
 
-def arguments(
-    container: str, paths: Paths, *, crun_root: Path, exits: Path, log: Path, streams: list[str]
-) -> list[str]:
+def arguments(container: str, paths: Paths, *, crun: Crun, exits: Path, log: Path, streams: list[str]) -> list[str]:
     """The command line for one container; `streams` holds `--terminal`, `--stdin` and `--leave-stdin-open`."""
     bundle = str(paths.bundle)
     return [
         *(CONMON, "--cid", container, "--cuuid", container, "--name", container, "--api-version", "1"),
-        *("--runtime", CRUN, "--runtime-arg", f"--root={crun_root}", "--bundle", bundle, "--persist-dir", bundle),
+        *("--runtime", crun.path, "--runtime-arg", f"--root={crun.root}", "--bundle", bundle, "--persist-dir", bundle),
         *("--container-pidfile", str(paths.pid), "--conmon-pidfile", str(paths.conmon_pid)),
         *("--exit-dir", str(exits), "--log-path", f"k8s-file:{log}", "--log-level", "error"),
         *("--full-attach", "--no-new-keyring", "--no-sync-log", *streams),

@@ -7,10 +7,9 @@ import asyncio
 import socket
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from sampan.kernel import processes
-from sampan.node.runtime.conmon import CRUN
+from sampan.node.runtime.crun import Crun
 from sampan.node.runtime.sessions import ExecSession
 from sampan.node.runtime.terminal import TerminalTransport
 from sampan.node.runtime.types import ContainerError, ExecResult, ExecTimeout
@@ -20,9 +19,9 @@ NULL = asyncio.subprocess.DEVNULL
 CONSOLE_SECONDS = 10.0
 
 
-def command(crun_root: Path, container: str, argv: Sequence[str], *options: str) -> list[str]:
+def command(crun: Crun, container: str, argv: Sequence[str], *options: str) -> list[str]:
     """The command line of one exec."""
-    return [CRUN, f"--root={crun_root}", "exec", *options, container, *argv]
+    return crun.command("exec", *options, container, *argv)
 
 
 def environment_options(env: Mapping[str, str]) -> list[str]:

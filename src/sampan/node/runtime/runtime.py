@@ -18,7 +18,8 @@ import msgspec
 
 from sampan.kernel import cgroups, inotify, processes
 from sampan.node.runtime import conmon, exec, oci, spawn, users
-from sampan.node.runtime.conmon import CRUN, Paths
+from sampan.node.runtime.conmon import Paths
+from sampan.node.runtime.crun import Crun
 from sampan.node.runtime.records import Record, number, read_state, write_exit
 from sampan.node.runtime.sessions import AttachSession, ExecSession, attach
 from sampan.node.runtime.types import (
@@ -47,12 +48,12 @@ class Runtime:
         self.root = root
         self._containers = root / "containers"
         self._exits = root / "exits"
-        self._crun_root = root / "crun"
-        for directory in (self._containers, self._exits, self._crun_root):
+        self._crun = Crun(root / "crun")
+        for directory in (self._containers, self._exits, self._crun.root):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         for bundle in self._containers.iterdir():
             if not Paths(bundle).spec.exists():  # its making or its removal was cut short
-                shutil.rmtree(self._crun_root / bundle.name, ignore_errors=True)
+                shutil.rmtree(self._crun.root / bundle.name, ignore_errors=True)
                 shutil.rmtree(bundle, ignore_errors=True)
         for file in self._exits.iterdir():
             if not (self._containers / file.name).exists():
@@ -113,9 +114,7 @@ class Runtime:
         streams = ["--terminal"] if spec.tty else []
         if spec.stdin:
             streams += ["--stdin"] if spec.stdin_once else ["--stdin", "--leave-stdin-open"]
-        line = conmon.arguments(
-            spec.id, paths, crun_root=self._crun_root, exits=self._exits, log=spec.log_path, streams=streams
-        )
+        line = conmon.arguments(spec.id, paths, crun=self._crun, exits=self._exits, log=spec.log_path, streams=streams)
         try:
             async with self._slots:
                 await conmon.create(line, paths.bundle)
@@ -130,7 +129,7 @@ class Runtime:
         paths.started.touch()
         try:
             if not self._release(container):
-                await self._crun("start", container)
+                await self._run_crun("start", container)
         except ContainerError:
             paths.started.unlink(missing_ok=True)
             raise
@@ -141,7 +140,7 @@ class Runtime:
 
         False if there is no such fifo.
         """
-        fifo = self._crun_root / container / "exec.fifo"
+        fifo = self._crun.root / container / "exec.fifo"
         try:
             fd = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
@@ -197,7 +196,7 @@ class Runtime:
         except (FileNotFoundError, msgspec.DecodeError):
             pass  # created no further than its directory
         (self._exits / container).unlink(missing_ok=True)
-        shutil.rmtree(self._crun_root / container, ignore_errors=True)
+        shutil.rmtree(self._crun.root / container, ignore_errors=True)
         shutil.rmtree(paths.bundle, ignore_errors=True)
 
     # --- looking
@@ -243,7 +242,7 @@ class Runtime:
     ) -> ExecResult:
         """Run a command in the container and collect its output. Raises ExecTimeout, ContainerError."""
         self._running(container)
-        return await exec.run(exec.command(self._crun_root, container, argv), timeout=timeout, limit=limit)
+        return await exec.run(exec.command(self._crun, container, argv), timeout=timeout, limit=limit)
 
     async def open_exec(
         self,
@@ -261,7 +260,7 @@ class Runtime:
         extra = {"TERM": "xterm"} if tty else {}
         extra |= env or {}
         options = exec.environment_options(self._environment(container) | extra) if extra else []
-        line = exec.command(self._crun_root, container, argv, *options)
+        line = exec.command(self._crun, container, argv, *options)
         if tty:
             return await exec.open_terminal(line, stdin=stdin)
         return await exec.open_pipes(line, stdin=stdin, stdout=stdout, stderr=stderr)
@@ -293,9 +292,9 @@ class Runtime:
         if self._known(container).status != "running":
             raise ContainerError(f"container {container} is not running")
 
-    async def _crun(self, *arguments: str) -> None:
+    async def _run_crun(self, *arguments: str) -> None:
         with tempfile.TemporaryFile() as errors:
-            process = spawn.start((CRUN, f"--root={self._crun_root}", *arguments), stderr=errors.fileno())
+            process = spawn.start(self._crun.command(*arguments), stderr=errors.fileno())
             if await spawn.wait(process):
                 errors.seek(0)
                 message = errors.read(MAX_MESSAGE).decode(errors="replace").strip()

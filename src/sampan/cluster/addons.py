@@ -21,17 +21,17 @@ DNS_ROLE = "system:coredns"
 
 def objects(config: ClusterConfig) -> list[tuple[Resource, Object]]:
     """What to create, in this order."""
-    return [*_cluster_dns(config), *_node_local_dns(config)]
+    return [*_cluster_dns(config), *_node_local_dns(config), (resources.DEPLOYMENTS, _dns_deployment(config))]
 
 
 def _cluster_dns(config: ClusterConfig) -> list[tuple[Resource, Object]]:
+    """What the DNS pods need."""
     return [
         (resources.SERVICE_ACCOUNTS, described("v1", "ServiceAccount", "coredns")),
         (resources.CLUSTER_ROLES, _dns_role()),
         (resources.CLUSTER_ROLE_BINDINGS, _dns_role_binding()),
         (resources.CONFIG_MAPS, _dns_config(config)),
         (resources.SERVICES, _dns_service(config)),
-        (resources.DEPLOYMENTS, _dns_deployment(config)),
     ]
 
 

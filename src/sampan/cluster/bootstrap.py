@@ -24,9 +24,9 @@ from sampan.cluster.config import ClusterConfig
 from sampan.machinery import times
 from sampan.machinery.errors import AlreadyExists, StatusError
 
-RETRY = 0.05
+RETRY = 0.02
 ANSWER_SECONDS = 0.1
-COMPLAINT = 100
+COMPLAINT = 250
 """Attempts without a DNS answer until that is worth a line in the log."""
 
 log = logging.getLogger(__name__)
@@ -44,22 +44,29 @@ Ready = Callable[..., None]
 
 async def run(options: BootstrapOptions, ready: Ready) -> None:
     client = Client(options.config, user_agent="sampan-bootstrap")
-    began = times.now()
+    ready_nodes = _ReadyNodes(client, options.cluster, ready)
+    watching = asyncio.create_task(ready_nodes.watch())
     try:
-        await create_addons(client, options.cluster)
         async with asyncio.TaskGroup() as group:
-            group.create_task(_nodes_ready(client, options.cluster, began, ready))
+            group.create_task(create_addons(client, options.cluster, ready_nodes))
+            group.create_task(ready_nodes.wait(len(options.cluster.node_list)))
             group.create_task(_default_account(client))
             for server in options.cluster.dns_servers:
                 group.create_task(_dns_answers(client, options.cluster, server, ready))
         ready()
     finally:
+        watching.cancel()
         await client.close()
 
 
-async def create_addons(client: Client, config: ClusterConfig) -> None:
-    """Creates what is missing of the add-ons; what is there, perhaps changed by the user, stays."""
+async def create_addons(client: Client, config: ClusterConfig, ready_nodes: _ReadyNodes) -> None:
+    """Creates what is missing of the add-ons; what is there, perhaps changed by the user, stays.
+
+    A Deployment comes when there is a node for each of its pods: they would all be put on the first one that is ready.
+    """
     for resource, obj in addons.objects(config):
+        if resource == resources.DEPLOYMENTS:
+            await ready_nodes.wait(obj["spec"]["replicas"])
         await _until_done(lambda resource=resource, obj=obj: client.create(resource, obj, addons.SYSTEM))  # type: ignore[misc]
 
 
@@ -76,23 +83,33 @@ async def _until_done(attempt: Callable[[], Awaitable[object]]) -> None:
             await asyncio.sleep(RETRY)
 
 
-async def _nodes_ready(client: Client, config: ClusterConfig, began: str, ready: Ready) -> None:
-    """Waits until every node is Ready and was heard from since `began`: an old condition proves nothing."""
-    informer = Informer(client, resources.NODES, Node)
-    missing = {node.name for node in config.node_list}
-    complete = asyncio.Event()
+class _ReadyNodes:
+    """The nodes that are Ready and were heard from since this began: an old condition proves nothing."""
 
-    def changed(_: Node | None, node: Node | None) -> None:
-        if node is not None and node.metadata.name in missing and _is_fresh(node, began):
-            missing.discard(node.metadata.name)
-            ready(f"{node.metadata.name} is Ready")
-            if not missing:
-                complete.set()
+    def __init__(self, client: Client, config: ClusterConfig, ready: Ready) -> None:
+        self._began = times.now()
+        self._expected = {node.name for node in config.node_list}
+        self._found: set[str] = set()
+        self._tell = ready
+        self._change = asyncio.Event()
+        self._informer = Informer(client, resources.NODES, Node)
+        self._informer.add_handler(self._changed)
 
-    informer.add_handler(changed)
-    running = asyncio.create_task(informer.run())
-    await complete.wait()
-    running.cancel()
+    async def watch(self) -> None:
+        """Notes nodes, and tells of each, until cancelled."""
+        await self._informer.run()
+
+    async def wait(self, count: int) -> None:
+        """Returns when so many are ready."""
+        while len(self._found) < count:
+            self._change.clear()
+            await self._change.wait()
+
+    def _changed(self, _: Node | None, node: Node | None) -> None:
+        if node is not None and node.metadata.name in self._expected - self._found and _is_fresh(node, self._began):
+            self._found.add(node.metadata.name)
+            self._tell(f"{node.metadata.name} is Ready")
+            self._change.set()
 
 
 def _is_fresh(node: Node, began: str) -> bool:

@@ -53,7 +53,6 @@ def table(config: ClusterConfig) -> tuple[Component, ...]:
             name="apiserver", run="sampan.apiserver.main:run", options=_api_server, announce="API server answers"
         ),
         Component(name="controllers", run="sampan.cluster.deciders:run", options=_deciders, after=("apiserver",)),
-        *(component for index in range(len(config.node_list)) for component in _node(config, index)),
         Component(
             name="bootstrap",
             run="sampan.cluster.bootstrap:run",
@@ -62,6 +61,7 @@ def table(config: ClusterConfig) -> tuple[Component, ...]:
             after=("apiserver",),
             once=True,
         ),
+        *(component for index in range(len(config.node_list)) for component in _node(config, index)),
     )
 
 

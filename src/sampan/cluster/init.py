@@ -1,18 +1,22 @@
 """The box's first process: starts the components, starts them again when they end, reaps orphans.
 
 A plain select loop without asyncio, because it forks: every component is a child of this process and shares the
-modules it has imported. It decides nothing; what happens is told to the supervisor over the channel (`messages.py`).
-When it dies, the kernel ends everything else in the box; when the supervisor dies, it dies.
+modules it has imported; those of later ones while the first start. It decides nothing; what happens is told to the
+supervisor over the channel (`messages.py`). When it dies, the kernel ends everything else in the box; when the
+supervisor dies, it dies.
 """
 
 from __future__ import annotations
 
+import gc
 import heapq
+import importlib
 import os
 import selectors
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -66,6 +70,7 @@ class Init:
         self._children: dict[int, _Child] = {}
         self._fates = {component.name: _Fate() for component in components}
         self._timers: list[_Timer] = []
+        self._to_import = deque(dict.fromkeys(component.module for component in components))
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._woken = socket.socketpair()
 
@@ -73,11 +78,18 @@ class Init:
         self._listen()
         self._start_possible()
         while True:
-            timeout = max(0.0, self._timers[0].due - time.monotonic()) if self._timers else None
-            for key, _ in self._selector.select(timeout):
-                react: Callable[[], None] = key.data
+            for key, _ in self._selector.select(self._patience()):
+                react: Callable[[], object] = key.data
                 react()
             self._run_timers()
+            if self._to_import:
+                importlib.import_module(self._to_import.popleft())
+
+    def _patience(self) -> float | None:
+        """How long there is nothing to do but wait; None: for ever."""
+        if self._to_import:
+            return 0.0
+        return max(0.0, self._timers[0].due - time.monotonic()) if self._timers else None
 
     def _listen(self) -> None:
         for end in (self._wakeup, self._woken):
@@ -96,6 +108,8 @@ class Init:
                 self._start(component)
 
     def _start(self, component: Component) -> None:
+        importlib.import_module(component.module)
+        gc.freeze()  # or the collector of each child would touch, and so copy, all that they share
         reading, writing = os.pipe2(os.O_CLOEXEC)
         pid = os.fork()
         if pid == 0:
@@ -118,16 +132,17 @@ class Init:
             if child.heard:
                 os.close(child.report)
 
-    def _hear(self, child: _Child) -> None:
+    def _hear(self, child: _Child) -> bool:
+        """Reads some of a component's report; False when there is nothing more for now."""
         if not child.heard:  # it was still to be heard when this turn of the loop began
-            return
+            return False
         try:
             data = os.read(child.report, REPORT)
         except BlockingIOError:
-            return
+            return False
         if not data:
             self._stop_hearing(child)
-            return
+            return False
         *lines, rest = (child.partial + data).split(b"\n")
         child.partial = rest[:REPORT]
         for line in lines:
@@ -137,6 +152,7 @@ class Init:
                 self._fates[child.component.name].was_ready = True
                 self._tell(Ready(child.component.name))
                 self._start_possible()
+        return True
 
     def _reap(self) -> None:
         self._woken.recv(4096)
@@ -151,7 +167,8 @@ class Init:
                 self._ended(self._children.pop(pid), os.waitstatus_to_exitcode(status))
 
     def _ended(self, child: _Child, status: int) -> None:
-        self._hear(child)
+        while self._hear(child):
+            pass
         self._stop_hearing(child)
         if child.component.once and status == 0:
             self._tell(Exited(child.component.name, status, None))

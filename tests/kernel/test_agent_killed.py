@@ -56,9 +56,10 @@ class KilledAgent:
 def _traces(one: Cluster) -> dict[str, object]:
     """Everything that pods can leave on a machine."""
     root = one.options.root
+    the_nodes_own = {str(root / "host" / "rootfs"), str(one.options.covers)}
     programs = Counter(_program(entry) for entry in os.listdir("/proc") if entry.isdigit())
     return {
-        "mounts": [point.target for point in mounts.below(root) if point.target != str(root / "host" / "rootfs")],
+        "mounts": [point.target for point in mounts.below(root) if point.target not in the_nodes_own],
         "links": sorted(name for name in os.listdir("/sys/class/net") if name.startswith("pod")),
         "groups": sorted(cgroups.children(one.options.cgroup_parent)),
         "processes": {name: programs[name] for name in ("conmon", "crun", "sleep") if programs[name]},
@@ -73,7 +74,8 @@ def _traces(one: Cluster) -> dict[str, object]:
 
 def _program(pid: str) -> str:
     try:
-        return os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+        path = os.readlink(f"/proc/{pid}/exe")
+        return os.path.basename(path).removeprefix("memfd:").removesuffix(" (deleted)")
     except OSError:
         return ""
 

@@ -96,7 +96,7 @@ async def test_the_specification_decides_what_the_program_sees(tmp_path: Path) -
     (tmp_path / "volume").mkdir()
     (tmp_path / "volume" / "file").write_text("from the volume\n")
     async with box(tmp_path) as made:
-        script = "cat /data/file; echo $GREETING; pwd; id -u; id -g; ls -A /root /home; "
+        script = "cat /data/file; echo $GREETING; pwd; id -u; id -g; ls -A /root /home 2>&1; "
         script += "touch /data/x 2>/dev/null || echo ro"
         await made.run(
             "one",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sampan.dns.answering import Answering, Later
+from sampan.dns.udp import UDP, Client, bind, prepare
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,6 @@ MAX_PENDING = 4000
 IDLE_SECONDS = 10.0
 MAX_PIPELINED = 64
 MAX_CONNECTIONS = 1024
-RECEIVE_BUFFER = 4 << 20
 _ATTEMPTS = 20
 
 
@@ -42,7 +42,7 @@ class DNSServer:
         self.responder = responder
         """May be replaced at any time."""
         self._limits = limits
-        self._udp: socket.socket | None = None
+        self._udp: UDP | None = None
         self._tcp: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[bytes]] = set()
         self._connections: set[asyncio.Task[Any]] = set()
@@ -56,25 +56,25 @@ class DNSServer:
 
     async def serve(self, udp: socket.socket, tcp: socket.socket) -> None:
         """Take over sockets that are bound, and do not block. Raises OSError."""
-        self._udp = udp
+        self._udp = calls = prepare(udp)
         self._tcp = await asyncio.start_server(self._serve_connection, sock=tcp)
-        asyncio.get_running_loop().add_reader(udp.fileno(), self._drain, udp)
+        asyncio.get_running_loop().add_reader(udp.fileno(), self._drain, calls)
 
     async def close(self) -> None:
         """Stop listening and let go of everything that is under way."""
         if self._udp is not None:
-            asyncio.get_running_loop().remove_reader(self._udp.fileno())
-            self._udp.close()
+            asyncio.get_running_loop().remove_reader(self._udp.socket.fileno())
+            self._udp.socket.close()
         if self._tcp is not None:
             self._tcp.close()
         for task in (*self._tasks, *self._connections):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._connections, return_exceptions=True)
 
-    def _drain(self, udp: socket.socket) -> None:
+    def _drain(self, udp: UDP) -> None:
         """Answer what has arrived. This is the hot path: local names, no calls that are not needed."""
         responder = self.responder
-        receive, send, answer_udp = udp.recvfrom, udp.sendto, responder.answer_udp
+        receive, send, answer_udp = udp.receive, udp.send, responder.answer_udp
         start = time.perf_counter()
         handled = 0
         try:
@@ -93,7 +93,7 @@ class DNSServer:
             log.debug("udp: %s", error)
         responder.observe(time.perf_counter() - start, handled)
 
-    def _later(self, udp: socket.socket, answer: Later, client: Any) -> None:
+    def _later(self, udp: UDP, answer: Later, client: Client) -> None:
         if len(self._tasks) >= self._limits.pending:
             answer.close()
             return
@@ -172,7 +172,7 @@ class _Connection:
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
     """A UDP and a TCP socket on one port; a port that the kernel chose for the one may be taken for the other."""
     for _ in range(_ATTEMPTS if port == 0 else 1):
-        udp = _bind_udp(host, port)
+        udp = bind(host, port)
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             return udp, socket.create_server((host, udp.getsockname()[1]), family=family, backlog=256)
@@ -182,23 +182,8 @@ def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
     raise failure
 
 
-def _bind_udp(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    udp = socket.socket(family, socket.SOCK_DGRAM)
+def _send(udp: UDP, answer: bytes, client: Client) -> None:
     try:
-        udp.setblocking(False)
-        if family == socket.AF_INET6:
-            udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        udp.bind((host, port))
-    except OSError:
-        udp.close()
-        raise
-    return udp
-
-
-def _send(udp: socket.socket, answer: bytes, client: Any) -> None:
-    try:
-        udp.sendto(answer, client)
+        udp.send(answer, client)
     except OSError as error:
         log.debug("udp to %s: %s", client, error)

@@ -71,6 +71,12 @@ def test_a_client_with_another_path_or_none_is_told_the_truth(ask, client):
     assert ask(f"example.com.default.svc.{Z}", client=client).rcode() == dns.rcode.NXDOMAIN
 
 
+@pytest.mark.parametrize("client", [OTHER, NODE, ("192.0.2.99", 1)])
+def test_and_what_it_is_told_is_not_kept_for_one_whose_path_leads_further(ask, client):
+    assert ask(f"example.com.default.svc.{Z}", client=client).rcode() == dns.rcode.NXDOMAIN
+    assert ask(f"example.com.default.svc.{Z}", client=POD).rcode() == dns.rcode.NOERROR
+
+
 def test_a_later_step_of_the_path_is_not_taken_for_the_first(ask):
     assert ask(f"example.com.svc.{Z}", client=POD).rcode() == dns.rcode.NXDOMAIN
 

@@ -36,7 +36,10 @@ class AutoPath(Plugin):
             return await next(request)
         searches = self._path_of(request.client[0])
         if not searches or not query.name.endswith(f".{searches[0]}"):
-            return await next(request)
+            reply = await next(request)
+            if reply.rcode == wire.NXDOMAIN:
+                request.lasting = False  # the path of another client may lead further
+            return reply
         first = await next(request)
         if first.rcode != wire.NXDOMAIN:
             return first

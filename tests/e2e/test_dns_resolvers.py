@@ -18,6 +18,7 @@ from support import musl
 
 NS = "resolvers"
 ZONE = "svc.cluster.local"
+CROWD = [f"198.51.100.{number}" for number in range(1, 251)]
 PYTHON = """
 import socket, sys
 for name in sys.argv[1:]:
@@ -119,19 +120,24 @@ def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def _services() -> list[dict[str, Any]]:
     http = [{"name": "http", "port": 80}]
     dns = [{"name": "dns", "protocol": "UDP", "port": 53}, {"name": "dns-tcp", "port": 53}]
-    endpoints = [{"addresses": ["192.0.2.21"], "hostname": "peer-0"}, {"addresses": ["192.0.2.22"]}]
-    owner = {"name": "peers-1", "labels": {"kubernetes.io/service-name": "peers"}}
     return [
         _service("web", ports=http),
         _service("peers", clusterIP="None", ports=http),
+        _service("crowd", clusterIP="None", ports=http),
+        _slice("crowd", [{"addresses": [address]} for address in CROWD]),
         _service("inward", type="ExternalName", externalName=f"web.{NS}.{ZONE}"),
         _service("autopath", ports=dns, selector={"app": "autopath"}),
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "autopath"}, "data": {"Corefile": AUTOPATH}},
-        {
-            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": owner, "addressType": "IPv4",
-            "ports": http, "endpoints": endpoints,
-        },
-    ]  # fmt: skip
+        _slice("peers", [{"addresses": ["192.0.2.21"], "hostname": "peer-0"}, {"addresses": ["192.0.2.22"]}]),
+    ]
+
+
+def _slice(owner: str, endpoints: list[dict[str, Any]]) -> dict[str, Any]:
+    metadata = {"name": f"{owner}-1", "labels": {"kubernetes.io/service-name": owner}}
+    return {
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 80}], "endpoints": endpoints,
+    }  # fmt: skip
 
 
 def _service(name: str, **spec: Any) -> dict[str, Any]:
@@ -206,6 +212,20 @@ def test_two_servers_that_know_the_cluster_never_contradict_each_other(world: Wo
     needs_musl(resolver)
     names = expected(world, resolver)
     assert world.resolve("both", resolver, list(names)) == names
+
+
+@pytest.mark.parametrize("resolver", ["getent", "python", "dig", "host", "nslookup"])
+def test_hundreds_of_addresses_are_all_found(world: World, resolver: str) -> None:
+    """They are more than UDP can carry: these resolvers ask again over TCP."""
+    assert world.resolve("default", resolver, ["crowd"]) == {"crowd": sorted(CROWD)}
+
+
+def test_musl_finds_as_many_as_there_is_room_for(world: World) -> None:
+    """Before its version 1.2.4 it takes what was cut off for the whole."""
+    needs_musl("musl")
+    found = world.resolve("default", "musl", ["crowd"])["crowd"]
+    assert len(found) > 20
+    assert set(found) <= set(CROWD)
 
 
 def test_the_real_musl_is_among_them() -> None:

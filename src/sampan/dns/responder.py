@@ -9,19 +9,18 @@ the table, so that no answer outlives what it was made from.
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Literal
 
-from sampan.dns import wire
+from sampan.dns import turning, wire
 from sampan.dns.answering import Later
 from sampan.dns.metrics import DURATION, Label, Metrics
 from sampan.dns.plugins.base import Address, Next, NoAnswer, Outcome, Request
-from sampan.dns.wire import Malformed, NotAnswerable, Query, Reply
+from sampan.dns.turning import Answers
+from sampan.dns.wire import Malformed, NotAnswerable, Reply
 
 log = logging.getLogger(__name__)
 
 HOT_SIZE = 16384
-_MAX_ROTATIONS = 8
 
 Protocol = Literal["udp", "tcp"]
 
@@ -31,7 +30,7 @@ class _Hot:
 
     __slots__ = ("answers", "counted", "hits", "label")
 
-    def __init__(self, answers: tuple[bytes, ...], label: Label) -> None:
+    def __init__(self, answers: Answers, label: Label) -> None:
         self.answers = answers
         self.hits = self.counted = 0
         self.label = label
@@ -130,37 +129,23 @@ class Responder:
         type_name = wire.TYPE_NAMES.get(query.type, "other")
         label = Label(self._server, request.protocol, self._family, type_name, zone, reply.rcode)
         limit = query.udp_size if request.protocol == "udp" else wire.MAX_SIZE
-        turns = _turns(reply) if request.turning else 1
+        if request.turning:
+            reply = turning.turned(reply, request.identity % turning.turns(reply))
         if request.lasting and request.protocol == "udp" and not request.watchers:
-            return self._keep(packet, query, [_turned(reply, turn) for turn in range(turns)], label)
+            answers = turning.ready(query, reply, limit) if request.turning else (wire.build(query, reply, limit),)
+            return self._keep(packet, answers, label)
         self._metrics.count(label, 1)
-        answer = wire.build(query, _turned(reply, request.identity % turns), limit)
+        answer = wire.build(query, reply, limit)
         seconds = time.perf_counter() - begun
         outcome = Outcome(reply.rcode, int.from_bytes(answer[:2], "big"), len(answer) + 2, seconds)
         for watcher in request.watchers:
             watcher(request, outcome)
         return answer
 
-    def _keep(self, packet: bytes, query: Query, turns: list[Reply], label: Label) -> bytes:
-        """Keep the answer ready for all who will ask the same."""
-        answers = tuple(wire.build(query, turned, query.udp_size) for turned in turns)
+    def _keep(self, packet: bytes, answers: Answers, label: Label) -> bytes:
+        """Keep the answers ready for all who will ask the same, and give the first."""
         if len(self._hot) >= HOT_SIZE:
             self.forget()
         hot = self._hot[packet[2:]] = _Hot(answers, label)
         hot.hits = 1
         return answers[0]
-
-
-def _turns(reply: Reply) -> int:
-    """How many answers there are that differ in which address is first, as CoreDNS's loadbalance plugin gives them."""
-    addresses = sum(record.type in (wire.A, wire.AAAA) for record in reply.answers)
-    return max(1, min(addresses, _MAX_ROTATIONS))
-
-
-def _turned(reply: Reply, by: int) -> Reply:
-    """The reply with its addresses turned; aliases stay in front."""
-    if not by:
-        return reply
-    addresses = tuple(record for record in reply.answers if record.type in (wire.A, wire.AAAA))
-    others = tuple(record for record in reply.answers if record.type not in (wire.A, wire.AAAA))
-    return replace(reply, answers=(*others, *addresses[by:], *addresses[:by]))

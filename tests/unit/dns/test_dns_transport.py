@@ -136,6 +136,18 @@ def check_size(world, size, kind, allowed):
     assert answer.edns == 0
 
 
+def test_every_address_comes_round_though_an_answer_has_room_for_some(world):
+    """And each is the first of some answer: that is the one that most clients take."""
+    query = packet(MANY)
+    firsts = {first_address(over_udp(world, query)) for _ in range(COUNT)}
+    assert firsts == set(spread(COUNT, 100))
+
+
+def first_address(data):
+    """In the order of the message, which dnspython keeps."""
+    return dns.message.from_wire(data).answer[0][0].to_text()
+
+
 def test_what_fits_is_not_cut(world):
     answer = dns.message.from_wire(over_udp(world, packet(f"10-100-0-1.{MANY}", use_edns=0)))
     assert not answer.flags & dns.flags.TC

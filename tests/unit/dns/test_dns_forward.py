@@ -120,7 +120,7 @@ def test_an_answer_from_another_address_is_not_believed(world, run):
 def test_each_query_has_a_port_and_an_id_of_its_own(world, run):
     async def scenario():
         resolver = Resolver(address)
-        await world.start(resolver)
+        await world.start(resolver, attempt=10, total=10)
         await asyncio.gather(*(world.ask(f"{number}.example.com") for number in range(20)))
         assert len(resolver.clients) == 20
         assert len({query.id for query in resolver.asked}) > 15

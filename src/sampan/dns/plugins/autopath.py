@@ -47,7 +47,7 @@ class AutoPath(Plugin):
         for domain in (*searches[1:], ""):
             found = await self._try(request, f"{base}.{domain}" if domain else base, next)
             if found is not None:
-                request.lasting, request.personal = False, True
+                request.lasting = False
                 self._around.metrics.add("coredns_autopath_success_total", server=self._around.server)
                 return found
         request.lasting = False

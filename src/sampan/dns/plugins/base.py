@@ -46,8 +46,6 @@ class Request:
     """The answer depends on nothing but the question and the cluster's objects."""
     turning: bool = False
     """Several addresses take turns to be first."""
-    personal: bool = False
-    """The answer is for this client alone."""
     watchers: list[Watcher] = field(default_factory=list)
     """Who wants to hear what was sent; then the answer is not kept ready."""
 

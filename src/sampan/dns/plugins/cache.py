@@ -1,8 +1,8 @@
 """`cache [TTL] [ZONE…]`: keep the answers of others for as long as they may be kept.
 
-The cluster's own names never come in here: they are kept by the `responder`, until they change. Answers age: what is
-given from the cache has the time left. An entry asked for often is renewed before it ends (`prefetch`); one that has
-ended may still be given while nobody answers (`serve_stale`).
+It stands behind `kubernetes` (`table`), so that the cluster's own names never come in here: they are kept by the
+`responder`, until they change. Answers age: what is given from the cache has the time left. An entry asked for often is
+renewed before it ends (`prefetch`); one that has ended may still be given while nobody answers (`serve_stale`).
 """
 
 import asyncio
@@ -60,8 +60,7 @@ class Cache(Plugin):
             return await self._serve_stale(request, next, kind, entry, now)
         self._metrics.add("coredns_cache_requests_total", **self._labels)
         reply = await self._fetch(request, next)
-        if not request.lasting:
-            self._metrics.add("coredns_cache_misses_total", **self._labels)
+        self._metrics.add("coredns_cache_misses_total", **self._labels)
         return reply
 
     def _find(self, key: Key) -> tuple[str, Entry | None]:
@@ -120,8 +119,7 @@ class Cache(Plugin):
     async def _fetch(self, request: Request, next: Next) -> Reply:
         query = request.query
         reply = await next(request)
-        if not request.lasting and not request.personal:
-            self._keep(_key(query), reply)
+        self._keep(_key(query), reply)
         return reply
 
     def _keep(self, key: Key, reply: Reply) -> None:

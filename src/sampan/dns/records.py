@@ -206,10 +206,12 @@ class Zone:
 
     def _endpoint_names(self, address: str) -> Iterator[str]:
         for key in self.cluster.endpoint_owners(address):
-            namespace, service = key
+            service = self._service(key)
+            if service is None or service.spec.type == "ExternalName":
+                continue
             for found, _ in self._endpoints(key):
-                if found.address == address and self._service(key):
-                    yield f"{self._hostname(found)}.{service}.{namespace}.svc{self._suffix}"
+                if found.address == address:
+                    yield f"{self._hostname(found)}.{key[1]}.{key[0]}.svc{self._suffix}"
 
     def _apex(self, kind: int) -> Reply:
         if kind == wire.SOA:

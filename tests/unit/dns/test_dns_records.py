@@ -177,6 +177,13 @@ def test_a_namespace_that_is_gone_is_denied(cluster, ask, make):
     assert ask(f"empty.svc.{Z}").rcode() == dns.rcode.NXDOMAIN
 
 
+def test_an_alias_has_no_endpoints_whatever_slices_there_are(cluster, ask, make):
+    cluster.set_slice(None, make.endpoint_slice("out", [{"addresses": ["10.244.6.6"], "hostname": "ghost"}]))
+    assert ask(f"ghost.out.default.svc.{Z}").rcode() == dns.rcode.NXDOMAIN
+    ask("6.6.244.10.in-addr.arpa", "PTR")
+    assert ask.outside == [("6.6.244.10.in-addr.arpa", 12)]
+
+
 def test_addresses_that_are_names_are_left_out(cluster, ask, make):
     cluster.set_slice(None, make.endpoint_slice("lonely", [{"addresses": ["host.example.com"]}], name="lonely-fqdn"))
     assert ask(f"lonely.default.svc.{Z}").answer == []

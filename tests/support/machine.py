@@ -13,10 +13,16 @@ mount --make-rprivate /
 mount -t tmpfs tmpfs "$0"
 mkdir "$0"/upper "$0"/work
 mount -t overlay overlay -o lowerdir=/etc,upperdir="$0"/upper,workdir="$0"/work /etc
+if [ -n "$1" ]; then mount -t overlay overlay -o lowerdir="$1":/usr /usr; fi
 mount -t tmpfs run /run
 ip link set lo up
+ip link add eth0 type veth peer name wire
+ip address add 198.51.100.2/24 dev eth0
+ip link set eth0 up
+ip link set wire up
 echo made
-exec sleep infinity
+sleep infinity &
+while :; do wait $!; done
 """
 
 
@@ -68,10 +74,12 @@ class Machine:
 
 
 @contextmanager
-def machine(directory: Path) -> Iterator[Machine]:
-    """It ends with all of its processes. `directory` must be empty."""
+def machine(directory: Path, usr: Path | None = None) -> Iterator[Machine]:
+    """It ends with all of its processes. `directory` must be empty; what is in `usr` seems to be installed."""
     unshare = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
-    holder = subprocess.Popen([*unshare, "sh", "-c", _SETUP, str(directory)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [*unshare, "sh", "-c", _SETUP, str(directory), str(usr or "")], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     try:
         assert holder.stdout.readline() == "made\n"

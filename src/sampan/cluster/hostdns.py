@@ -1,9 +1,11 @@
 """The host's own resolver knows the cluster's names: a server on the loopback, and a pointer to it.
 
-The server is `sampan dns` with the cluster's kubeconfig. With systemd-resolved the pointer is a drop-in below /run for
-the cluster's domain alone; without it a marked line in /etc/resolv.conf, and then the server forwards everything else
-to the name servers that stand behind it. Undoing removes what is marked, so that changes made meanwhile survive. What
-has been done is on record before it is done; `disable`, which `stop` and `down` call, works after a crash too.
+The server is `sampan dns` with the cluster's kubeconfig; what is not the cluster's it forwards to the name servers that
+the host had before. With systemd-resolved the pointer is a drop-in below /run: the server takes the place of those
+that the configuration names, since resolved asks any one of them for any name, and links keep their own. Without it the
+pointer is a marked line in /etc/resolv.conf. Undoing removes what is marked, so that changes made meanwhile survive.
+What is about to be done is on record before it is done; `disable`, which `stop` and `down` call, works after a crash
+at any point.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from sampan.kernel import processes
 
 ADDRESS = "127.0.0.153"
 MARK = "# sampan"
+DROP_IN = "zz-sampan-"
+"""Drop-ins are read in the order of their names, and the last word counts."""
 START_SECONDS = 10.0
 _AGAIN = "import sys; from sampan.cli.main import main; sys.exit(main())"
 _FORWARD = "    forward . {servers}\n    cache 30\n"
@@ -46,12 +50,14 @@ class HostDNSError(Exception):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What was done: the process that answers, and the file that points to it."""
+    """What is done: the file that points to the server, and the process that answers, as soon as it is known."""
 
     pid: int
     started: int | None
     pointer: str
     resolved: bool
+    created: bool = False
+    """The file was not there before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,8 @@ class Host:
     resolv_conf: Path = Path("/etc/resolv.conf")
     resolved: Path = Path("/run/systemd/resolve/stub-resolv.conf")
     """Exists while systemd-resolved runs."""
+    resolved_servers: Path = resolvconf.RESOLVED
+    """Whom it asks."""
     drop_ins: Path = Path("/run/systemd/resolved.conf.d")
     port: int = 53
 
@@ -77,24 +85,22 @@ class Host:
 
 def enable(paths: ClusterPaths, domain: str, host: Host = Host()) -> str:
     """Point the host's resolver at the cluster; says by what means. Raises HostDNSError, OSError."""
-    if _read(paths) is not None:
-        raise HostDNSError("it is enabled already")
     if os.geteuid() != 0:
         raise HostDNSError("changing this machine's resolver needs root")
+    if (before := _read(paths)) is not None:
+        if _answers(before):
+            raise HostDNSError("it is enabled already")
+        disable(paths, host)  # what a crash or a restart of the machine has left
     resolved = host.uses_resolved()
-    if not resolved and host.resolv_conf.is_symlink():
-        target = os.path.realpath(host.resolv_conf)
-        raise HostDNSError(
-            f"{host.resolv_conf} is made by another program ({target}), and systemd-resolved does not run"
-        )
-    port = _free_port() if resolved else host.port
-    servers = [] if resolved else resolvconf.name_servers(host.resolv_conf)
-    if ADDRESS in servers:
-        raise HostDNSError("another cluster's names are enabled already")
-    pid = _start(paths, _corefile(domain, port, servers), port)
-    pointer = host.drop_ins / f"sampan-{paths.name}.conf" if resolved else host.resolv_conf
-    _record(paths).write_bytes(msgspec.json.encode(Record(pid, processes.start_time(pid), str(pointer), resolved)))
+    servers = _servers_before(host, resolved)
+    pointer = host.drop_ins / f"{DROP_IN}{paths.name}.conf" if resolved else host.resolv_conf
+    planned = Record(0, None, str(pointer), resolved, not pointer.exists())
+    _write(paths, planned)
     try:
+        port = _free_port() if resolved else host.port
+        pid = _start(paths, _corefile(domain, port, servers), port)
+        done = msgspec.structs.replace(planned, pid=pid, started=processes.start_time(pid))
+        _write(paths, done)
         _point(pointer, resolved, domain, port)
         if resolved:
             host.reload()
@@ -110,26 +116,86 @@ def disable(paths: ClusterPaths, host: Host = Host()) -> bool:
     if record is None:
         return False
     pointer = Path(record.pointer)
-    if record.resolved:
-        pointer.unlink(missing_ok=True)
-    elif pointer.exists():
-        lines = pointer.read_text().splitlines(keepends=True)
-        pointer.write_text("".join(line for line in lines if MARK not in line))
-    if processes.start_time(record.pid) == record.started:
-        processes.send(record.pid, signal.SIGTERM)
-    _record(paths).unlink()
-    if record.resolved:
-        host.reload()
+    pointed = pointer.exists() and (record.resolved or MARK in pointer.read_text(errors="replace"))
+    if pointed:
+        _unpoint(pointer, record)
+    try:
+        if record.resolved and (pointed or record.pid):
+            host.reload()
+    finally:
+        for pid in _servers_of(paths, record):
+            processes.send(pid, signal.SIGTERM)
+        _record(paths).unlink()
     return True
+
+
+def _servers_before(host: Host, resolved: bool) -> list[str]:
+    """The name servers that the host asks so far. Raises HostDNSError if another program or cluster decides."""
+    if not resolved and host.resolv_conf.is_symlink():
+        raise HostDNSError(_why_not(host))
+    servers = resolvconf.name_servers(host.resolv_conf, host.resolved_servers)
+    if ADDRESS in servers or (resolved and any(host.drop_ins.glob(f"{DROP_IN}*"))):
+        raise HostDNSError("another cluster's names are enabled already")
+    return servers
+
+
+def _why_not(host: Host) -> str:
+    target = os.path.realpath(host.resolv_conf)
+    if host.resolved.exists():
+        return f"{host.resolv_conf} leads past systemd-resolved to {target}; link it to {host.resolved}"
+    return f"{host.resolv_conf} is made by another program ({target}), and systemd-resolved does not run"
 
 
 def _point(pointer: Path, resolved: bool, domain: str, port: int) -> None:
     if resolved:
         pointer.parent.mkdir(parents=True, exist_ok=True)
-        pointer.write_text(f"[Resolve]\nDNS={ADDRESS}:{port}\nDomains=~{domain}\n")
+        pointer.write_text(f"[Resolve]\nDNS=\nDNS={ADDRESS}:{port}\nDomains=~{domain}\n")
         return
     before = pointer.read_text() if pointer.exists() else ""
-    pointer.write_text(f"nameserver {ADDRESS} {MARK}\n{before}")
+    _rewrite(pointer, f"nameserver {ADDRESS} {MARK}\n{before}")
+
+
+def _unpoint(pointer: Path, record: Record) -> None:
+    left = "" if record.resolved else "".join(
+        line for line in pointer.read_text().splitlines(keepends=True) if MARK not in line
+    )  # fmt: skip
+    if record.resolved or (record.created and not left):
+        pointer.unlink()
+    else:
+        _rewrite(pointer, left)
+
+
+def _rewrite(file: Path, text: str) -> None:
+    """Change a file in place, since something may be mounted over it, without a moment in which it is empty."""
+    data = text.encode()
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(descriptor, data)
+        os.ftruncate(descriptor, len(data))
+    finally:
+        os.close(descriptor)
+
+
+def _answers(record: Record) -> bool:
+    """Whether the server that was started is still there."""
+    known = record.pid and processes.start_time(record.pid) == record.started
+    return bool(known) and processes.is_running(record.pid)
+
+
+def _servers_of(paths: ClusterPaths, record: Record) -> list[int]:
+    """The server's process; if it was not on record yet, whoever runs with the cluster's Corefile for the host."""
+    if record.pid:
+        return [record.pid] if _answers(record) else []
+    wanted = os.fsencode(_corefile_of(paths))
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if wanted in words:
+            found.append(int(entry.name))
+    return found
 
 
 def _corefile(domain: str, port: int, servers: list[str]) -> str:
@@ -139,7 +205,7 @@ def _corefile(domain: str, port: int, servers: list[str]) -> str:
 
 def _start(paths: ClusterPaths, corefile: str, port: int) -> int:
     """The process id of a server that listens. Raises HostDNSError."""
-    file = paths.run / "host-Corefile"
+    file = _corefile_of(paths)
     file.write_text(corefile)
     command = [sys.executable, "-c", _AGAIN, "dns", "--conf", str(file), "--kubeconfig", str(paths.kubeconfig)]
     with (paths.logs / "host-dns.log").open("wb") as log:
@@ -172,8 +238,18 @@ def _free_port() -> int:
         return port
 
 
+def _corefile_of(paths: ClusterPaths) -> Path:
+    return paths.run / "host-Corefile"
+
+
 def _record(paths: ClusterPaths) -> Path:
     return paths.directory / "host-dns.json"
+
+
+def _write(paths: ClusterPaths, record: Record) -> None:
+    fresh = _record(paths).with_suffix(".new")
+    fresh.write_bytes(msgspec.json.encode(record))
+    fresh.replace(_record(paths))
 
 
 def _read(paths: ClusterPaths) -> Record | None:

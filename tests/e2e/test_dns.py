@@ -96,6 +96,18 @@ def test_query_of_a_pod_that_is_not_there_says_so(cluster: Cluster) -> None:
     assert 'pods "nobody" not found' in query(cluster, "web", "--from", "nobody", status=1)
 
 
+def test_query_hints_at_the_name_that_was_meant(cluster: Cluster, names: Kubectl) -> None:
+    assert "There is no Service webb in namespace names; is it web?" in query(cluster, "webb.names", status=1)
+    assert "but in names: ask for web.names." in query(cluster, "web", status=1)
+    assert 'pods "cleint" not found in namespace names; is it client?' in query(
+        cluster, "web", "--from", "names/cleint", status=1
+    )
+
+
+def test_query_of_an_address_asks_for_its_name(cluster: Cluster, names: Kubectl) -> None:
+    assert f"IN PTR web.names.{ZONE}." in query(cluster, service_ip(names, "web"))
+
+
 def test_the_corefile_is_a_config_map_that_works_live(cluster: Cluster, names: Kubectl) -> None:
     system = cluster.kubectl.within("kube-system")
     before = system.get("configmap coredns")["data"]["Corefile"]

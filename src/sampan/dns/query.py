@@ -44,8 +44,12 @@ async def _ask_all(step: Step, kind: int, resolver: Resolver, port: int) -> Answ
                 return Answered(step, server, await _ask_one(upstream, step.name, kind))
         except TimeoutError:
             problem = f"{server}: no answer within {SECONDS:g} s"
-        except (OSError, decode.Unreadable) as error:
+        except OSError as error:
+            problem = f"{server} cannot be asked: {error.strerror or error}"
+        except decode.Unreadable as error:
             problem = f"{server}: {error}"
+        except ValueError:
+            problem = "not asked for: with this entry of the search path the name is too long"
         finally:
             await upstream.close()
     return Answered(step, resolver.servers[-1], None, problem)

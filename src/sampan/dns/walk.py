@@ -13,6 +13,7 @@ from sampan.dns.wire import Record, Reply
 
 DEFAULT_NDOTS = 1
 MAX_NDOTS = 15
+MAX_LABEL = 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +67,37 @@ def steps(name: str, resolver: Resolver) -> Iterator[Step]:
         yield Step(f"{name}.", "the search path is used up: as it is")
 
 
+def check(name: str) -> None:
+    """Raises ValueError, which says what is wrong, for what cannot be asked for."""
+    labels = name.removesuffix(".").split(".") if name != "." else []
+    if not name:
+        raise ValueError("the name is empty")
+    if "" in labels:
+        raise ValueError(f"{name!r} is no domain name: there is nothing between two dots")
+    if longest := next((label for label in labels if len(label) > MAX_LABEL), ""):
+        raise ValueError(f"{name!r} is no domain name: {longest!r} is longer than {MAX_LABEL} characters")
+    try:
+        wire.encode_name(".".join(labels))
+    except ValueError:
+        raise ValueError(f"{name!r} is no domain name: it is too long, or has characters that are no bytes") from None
+
+
+def reverse(text: str) -> str:
+    """The name that leads from an address back to names; nothing if the text is no address."""
+    try:
+        return f"{ipaddress.ip_address(text).reverse_pointer}."
+    except ValueError:
+        return ""
+
+
 def verdict(reply: Reply | None, kind: int) -> tuple[bool, str]:
     """Whether the way ends with this answer, and what it means."""
     if reply is None:
         return False, "no answer in time"
     wanted = wire.TYPE_NAMES.get(kind, f"TYPE{kind}")
     match reply.rcode:
+        case wire.NXDOMAIN if aliases := [record for record in reply.answers if record.type == wire.CNAME]:
+            return False, f"NXDOMAIN: an alias for {name_text(aliases[-1].data)}., and there is no such name"
         case wire.NXDOMAIN:
             return False, "NXDOMAIN: there is no such name"
         case wire.NOERROR if any(record.type == kind for record in reply.answers):

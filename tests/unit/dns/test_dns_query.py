@@ -43,11 +43,42 @@ def test_few_dots_go_the_search_path_first_and_many_last(name, names):
         (Reply(wire.NXDOMAIN), False, "NXDOMAIN: there is no such name"),
         (Reply(answers=(Record("a", wire.A, bytes(4)),)), True, "NOERROR: found"),
         (Reply(), False, "NOERROR without answer: the name exists, but has no A record"),
+        (
+            Reply(wire.NXDOMAIN, (Record("a", wire.CNAME, wire.encode_name("b.example")),)),
+            False,
+            "NXDOMAIN: an alias for b.example., and there is no such name",
+        ),
         (Reply(wire.SERVFAIL), False, "SERVFAIL: the server could not answer"),
     ],
 )
 def test_an_answer_ends_the_way_or_not(reply, ends, meaning):
     assert walk.verdict(reply, wire.A) == (ends, meaning)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("", "the name is empty"),
+        ("a..b", "nothing between two dots"),
+        (".a", "nothing between two dots"),
+        ("x" * 64, "is longer than 63 characters"),
+        ("a." * 127 + "bcd", "too long"),
+        ("\u4e2d.example", "characters that are no bytes"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_said_before_anything_is_asked(name, problem):
+    with pytest.raises(ValueError, match=problem):
+        walk.check(name)
+
+
+@pytest.mark.parametrize("name", ["web", "web.", ".", "_http._tcp.web", "a b", "x" * 63])
+def test_anything_else_may_be_asked_for(name):
+    walk.check(name)
+
+
+def test_an_address_has_a_name_that_leads_back():
+    assert walk.reverse("10.96.0.1") == "1.0.96.10.in-addr.arpa."
+    assert walk.reverse("web") == ""
 
 
 def test_records_are_shown_as_dig_does():
@@ -85,6 +116,15 @@ def go(name, behave):
     return asyncio.run(whole())
 
 
+def go_step(step, resolver):
+    async def whole():
+        async with contextlib.AsyncExitStack() as stack:
+            server = await Resolver(answer("")).start(stack)
+            return query.lines(await query._ask_all(step, wire.A, resolver, server.port), wire.A)[1]
+
+    return asyncio.run(whole())
+
+
 def test_each_step_is_told_until_the_name_is_found():
     assert go("web", answer("web.example.")) == [
         "web.x.example. A   (0 dots, fewer than ndots:2: first the search path)",
@@ -93,6 +133,14 @@ def test_each_step_is_told_until_the_name_is_found():
         f"    {HOST} says NOERROR: found (from elsewhere)",
         "    web.example. 60 IN A 192.0.2.7",
     ]
+
+
+def test_an_entry_that_makes_the_name_too_long_is_passed_over():
+    long = ".".join(["x" * 60] * 4)
+    resolver = Config((HOST,), ("much.too.long.example",), 5)
+    first, second = (go_step(step, resolver) for step in walk.steps(long, resolver))
+    assert first == "    not asked for: with this entry of the search path the name is too long"
+    assert "too long" not in second
 
 
 def test_a_server_that_is_silent_is_told_of(monkeypatch):

@@ -187,5 +187,8 @@ def test_without_its_daemon_set_the_address_is_gone_and_pods_ask_the_cluster(wor
     world.kubectl.within("kube-system")("delete daemonset node-local-dns")
     eventually(lambda: NODE_LOCAL not in world.on_node("ip", "address", "show", "lo"), "the address is gone")
     assert "nodelocaldns" not in world.on_node("nft", "list", "tables")
+    asked = f"for i in $(seq 20); do dig +tries=1 @{NODE_LOCAL} kubernetes.{ZONE}; done; true"
+    refusals = world.kubectl.exec("client", "sh", "-c", asked).count("connection refused")
+    assert refusals >= 20, "each question is refused, none is lost"
     assert world.kubectl.exec("client", "getent", "hosts", "kubernetes.default").split()[0] == "10.96.0.1"
     assert f"SERVER: {DNS}#53" in world.kubectl.exec("client", "dig", f"kubernetes.{ZONE}")

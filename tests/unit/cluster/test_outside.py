@@ -14,6 +14,8 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sampan.cluster import outside
 from sampan.cluster.outside import MachineServers, Relay
@@ -139,6 +141,7 @@ async def test_without_a_server_the_answer_is_servfail_at_once(stack):
 @scenario
 async def test_nobody_waits_for_a_server_that_is_down_until_it_answers_again(stack, monkeypatch):
     monkeypatch.setattr(outside, "SUSPICION_SECONDS", 0.05)
+    monkeypatch.setattr(outside, "TOTAL_SECONDS", 1000)
     monkeypatch.setattr(outside, "CHECK_EVERY", 0.05)
     monkeypatch.setattr("sampan.dns.upstream.CHECK_SECONDS", 0.05)
     silent = await Resolver(nothing).start(stack)
@@ -211,6 +214,23 @@ async def test_what_is_no_plain_question_is_refused_and_not_passed_on(stack, pac
     assert known.asked == []
 
 
+@given(st.binary(max_size=600) | st.binary(max_size=60).map(lambda tail: QUESTION[:12] + tail))
+def test_no_packet_whatever_disturbs_the_relay(packet):
+    answer = Relay(list)._answer(packet, tcp=False)
+    assert answer is None or (answer[:2] == packet[:2] and answer[2] & 0x80)
+
+
+@scenario
+async def test_a_server_with_an_ipv6_address_is_asked(stack):
+    try:
+        known = await Resolver(address).start(stack, "::1")
+    except OSError:
+        pytest.skip("this machine's loopback has no IPv6")
+    async with relay(("::1", known.port)) as port:
+        assert told(await ask(port)) == ["192.0.2.7"]
+        assert told(await ask(port, tcp=True)) == ["192.0.2.7"]
+
+
 @scenario
 async def test_answers_and_fragments_are_dropped_and_later_questions_answered(stack):
     known = await Resolver(address).start(stack)
@@ -231,7 +251,8 @@ async def test_only_so_many_questions_are_under_way(stack, monkeypatch):
         async with asyncio.timeout(30):
             while len(silent.asked) < 4:
                 await asyncio.sleep(0.01)
-        assert (await ask(port)).rcode() == dns.rcode.SERVFAIL
+        assert (await ask(port, "fifth.example")).rcode() == dns.rcode.SERVFAIL
+        assert not any("fifth" in str(query.question[0].name) for query in silent.asked)
         for task in waiting:
             task.cancel()
 

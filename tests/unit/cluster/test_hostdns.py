@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +39,10 @@ def server(monkeypatch):
         file = str(hostdns._corefile_of(paths))
         sleeper = [sys.executable, "-c", "import time; time.sleep(1000)", file]
         started.append((subprocess.Popen(sleeper), corefile))
-        return started[-1][0].pid
+        pid = started[-1][0].pid
+        # A process has its arguments a moment after it has become another program; a real server has them by now.
+        assert hostdns._eventually(lambda: file in Path(f"/proc/{pid}/cmdline").read_text())
+        return pid
 
     monkeypatch.setattr(hostdns, "_start", start)
     yield started

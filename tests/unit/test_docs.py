@@ -30,3 +30,10 @@ def test_every_file_that_a_document_names_exists(document: Path):
 def test_every_link_to_a_file_leads_somewhere(document: Path):
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text())
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_the_page_for_tutorials_names_every_image_that_a_program_stands_in_for():
+    from sampan.node.images.aliases import TABLE
+
+    named = set(re.findall(r"`([a-z/]+)`", (ROOT / "docs" / "articles.md").read_text()))
+    assert {name for alias in TABLE for name in alias.names} <= named

@@ -1,6 +1,7 @@
-"""Names of well-known images that programs of this machine can stand in for, where no registry has the image.
+"""Names of images that programs of this machine stand in for.
 
-Only the table decides; users add to it with `aliases.yaml` in the image store: entries with the same fields.
+The table is for where no registry has the image. Users have their own in `aliases.yaml` in the image store, a list of
+entries with the same fields; those are asked before any registry.
 """
 
 import shutil
@@ -11,6 +12,7 @@ import msgspec
 
 from sampan.node.images import busybox
 from sampan.node.images.reference import Reference
+from sampan.node.images.types import ImageError
 
 NGINX_CONFIGURATION = """\
 worker_processes 1;
@@ -88,12 +90,12 @@ def find(reference: Reference, table: Sequence[Alias]) -> Alias | None:
 
 
 def load(file: Path) -> tuple[Alias, ...]:
-    """The user's additions, which come before the table's own entries. Raises ValueError if the file is wrong."""
+    """The user's own; none without the file. Raises ImageError if it is wrong."""
     if not file.exists():
-        return TABLE
+        return ()
     import yaml
 
     try:
-        return (*msgspec.convert(yaml.safe_load(file.read_text()) or [], tuple[Alias, ...]), *TABLE)
+        return msgspec.convert(yaml.safe_load(file.read_text()) or [], tuple[Alias, ...])
     except (yaml.YAMLError, msgspec.ValidationError) as error:
-        raise ValueError(f"{file}: {error}") from error
+        raise ImageError(f"{file}: {error}") from error

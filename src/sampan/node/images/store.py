@@ -72,8 +72,8 @@ class ImageStore:
     async def ensure(self, reference: str, *, policy: str = "", credentials: Credentials = ANONYMOUS) -> Image:
         """Have the image present and return it, pulling it if `policy` (Always, IfNotPresent, Never) says so.
 
-        An empty policy is upstream's default: Always for the tag latest, else IfNotPresent. Raises ImageError. Where
-        the registry cannot be reached, an alias may stand in (see aliases.py).
+        An empty policy is upstream's default: Always for the tag latest, else IfNotPresent. Raises ImageError. An
+        alias of the user's own comes before the registry; where that cannot be reached, a built-in one may stand in.
         """
         if name := builtin.name_of(reference):
             return self._builtin(name)
@@ -81,20 +81,22 @@ class ImageStore:
         present = self.find(reference)
         if present is not None and (policy != "Always" or present.id.startswith("host:")):
             return present
-        stand_in = await asyncio.to_thread(self._stand_in, parse(reference))
+        own, stand_in = await asyncio.to_thread(self._aliases_of, parse(reference))
+        if own is not None:
+            return self._chosen(reference, own)
         if policy == "Never":
             if stand_in is None:
                 raise ImageNeverPull(f'Container image "{reference}" is not present with pull policy of Never')
-            return stand_in
+            return self._chosen(reference, stand_in)
         if stand_in is not None and self._is_unreachable(parse(reference).domain):
-            return stand_in
+            return self._chosen(reference, stand_in)
         try:
             return await self.pull(reference, credentials=credentials)
         except RegistryUnreachable:
             self._unreachable[parse(reference).domain] = time.monotonic()
             if stand_in is None:
                 raise
-            return stand_in
+            return self._chosen(reference, stand_in)
 
     def find(self, reference: str) -> Image | None:
         """The image if it is present; no network, no change. Raises InvalidImageName."""
@@ -109,9 +111,14 @@ class ImageStore:
     def _builtin(self, name: str) -> Image:
         return builtin.own(self.hidden) if name == builtin.SAMPAN else builtin.host(self.hidden)
 
-    def _stand_in(self, reference: Reference) -> Image | None:
-        """A program of this machine as the image; from then on the image counts as present."""
-        alias = aliases.find(reference, aliases.load(self.root / "aliases.yaml"))
+    def _aliases_of(self, reference: Reference) -> tuple[Image | None, Image | None]:
+        """The image as the user's own table has it, and as the built-in one has it."""
+        own = aliases.load(self.root / "aliases.yaml")
+        return self._stand_in(reference, own), self._stand_in(reference, aliases.TABLE)
+
+    def _stand_in(self, reference: Reference, table: Sequence[aliases.Alias]) -> Image | None:
+        """A program of this machine as the image."""
+        alias = aliases.find(reference, table)
         if alias is None:
             return None
         config = ImageConfig(alias.entrypoint, alias.command, alias.env, alias.working_dir)
@@ -119,8 +126,12 @@ class ImageStore:
         if alias.alone:
             root = busybox.root_of(shutil.which(alias.program) or alias.program, self.root / "busybox")
             image = replace(image, layers=(root,), hidden=(), mounts=())
-        self._stand_ins[str(reference)] = image
         return image
+
+    def _chosen(self, reference: str, stand_in: Image) -> Image:
+        """From now on the image counts as present."""
+        self._stand_ins[str(parse(reference))] = stand_in
+        return stand_in
 
     def _is_unreachable(self, domain: str) -> bool:
         return time.monotonic() - self._unreachable.get(domain, -UNREACHABLE_SECONDS) < UNREACHABLE_SECONDS

@@ -5,12 +5,12 @@ look at them where there is one.
 """
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from e2e_articles import proxy_mode
 from e2e_support import Cluster, CommandFailed, Kubectl, eventually
 
-MODES = ("nftables", "iptables")
 NO_ANSWER = "exit 28"
 
 WHO_ASKS = """
@@ -48,13 +48,22 @@ spec:
 """
 
 
-@pytest.fixture
-def service(namespace: Kubectl) -> Kubectl:
+@pytest.fixture(scope="module")
+def service(cluster: Cluster) -> Iterator[Kubectl]:
     """A namespace with a Service whose only pod, on node-1, answers with the address of who asks."""
-    namespace.apply(WHO_ASKS)
-    namespace.wait_ready("app=hostnames", 1)
-    eventually(lambda: len(namespace.endpoints("hostnames")) == 1, "the endpoint")
-    return namespace
+    kubectl = cluster.kubectl.within("how-it-works")
+    cluster.kubectl("create namespace how-it-works")
+    kubectl.apply(WHO_ASKS)
+    kubectl.wait_ready("app=hostnames", 1)
+    eventually(lambda: len(kubectl.endpoints("hostnames")) == 1, "the endpoint")
+    yield kubectl
+    cluster.kubectl("delete namespace how-it-works --wait=false")
+
+
+@pytest.fixture(scope="module", params=("nftables", "iptables"))
+def mode(cluster: Cluster, service: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
+    with proxy_mode(cluster, request.param):
+        yield request.param
 
 
 def spec(kubectl: Kubectl) -> dict[str, str]:
@@ -67,43 +76,20 @@ def asked_from_outside(cluster: Cluster, node_ip: str, port: str) -> str:
     return cluster.on_lan("sh", "-c", f"curl -s --max-time 1 {node_ip}:{port} || echo exit $?").strip()
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_no_device_carries_the_virtual_address_so_ping_gets_no_answer(cluster: Cluster, service: Kubectl, mode: str):
-    address = spec(service)["address"]
-    with proxy_mode(cluster, mode):
-        for node in cluster.node_ips():
-            assert address not in cluster.on_node(node, "ip", "addr")
-        assert "1 packets transmitted, 0 received" in failed(cluster, "ping", "-c", "1", "-W", "1", address)
-        assert cluster.on_node("node-2", "curl", "-sS", address).strip() == cluster.node_ips()["node-2"]
-
-
 def failed(cluster: Cluster, *command: str) -> str:
     with pytest.raises(CommandFailed) as caught:
         cluster.on_node("node-2", *command)
     return str(caught.value)
 
 
-def test_every_node_has_the_rules_of_a_node_port(cluster: Cluster, service: Kubectl):
-    """The way of a packet through iptables: node port, masquerade mark, Service, endpoint; and the mark's use."""
-    port, name = spec(service)["port"], f"{service.namespace}/hostnames:"
-    endpoint = next(iter(service.endpoints("hostnames")))
-    with proxy_mode(cluster, "iptables"):
-        saved = {node: cluster.on_node(node, "iptables-save", "-t", "nat") for node in cluster.node_ips()}
-    for rules in saved.values():
-        comment = f'-m comment --comment "{name}"'
-        [entry] = re.findall(
-            rf"^-A KUBE-NODEPORTS -p tcp {comment} -m tcp --dport {port} -j (KUBE-EXT-\w+)$", rules, re.M
-        )
-        marked, jump = re.findall(rf"^-A {entry} (.*)-j (\S+)$", rules, re.M)
-        assert marked[1] == "KUBE-MARK-MASQ"
-        [separate] = re.findall(rf"^-A {jump[1]} -j (KUBE-SEP-\w+)$", rules, re.M)
-        assert f"-A {separate} -p tcp -m tcp -j DNAT --to-destination {endpoint}\n" in rules
-        assert "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n" in rules
-        assert re.search(r"^-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN$", rules, re.M)
-        assert re.search(r"^-A KUBE-POSTROUTING .*-j MASQUERADE", rules, re.M)
+def test_no_device_carries_the_virtual_address_so_ping_gets_no_answer(cluster: Cluster, service: Kubectl, mode: str):
+    address = spec(service)["address"]
+    for node in cluster.node_ips():
+        assert address not in cluster.on_node(node, "ip", "addr")
+    assert "1 packets transmitted, 0 received" in failed(cluster, "ping", "-c", "1", "-W", "1", address)
+    assert cluster.on_node("node-2", "curl", "-sS", address).strip() == cluster.node_ips()["node-2"]
 
 
-@pytest.mark.parametrize("mode", MODES)
 def test_the_pod_sees_the_node_unless_the_policy_is_local(cluster: Cluster, service: Kubectl, mode: str):
     """With SNAT every node forwards; without it, only the node that has the endpoint answers, and the pod sees who."""
     port, nodes = spec(service)["port"], cluster.node_ips()
@@ -112,9 +98,33 @@ def test_the_pod_sees_the_node_unless_the_policy_is_local(cluster: Cluster, serv
     def seen() -> list[str]:
         return [asked_from_outside(cluster, nodes[name], port) for name in ("node-1", "node-2")]
 
-    with proxy_mode(cluster, mode):
-        assert seen() == [nodes["node-1"], nodes["node-2"]]
-        service("patch svc hostnames -p", '{"spec":{"externalTrafficPolicy":"Local"}}')
-        eventually(lambda: seen() == [client, NO_ANSWER], "the client's own address, from one node")
+    assert seen() == [nodes["node-1"], nodes["node-2"]]
+    service("patch svc hostnames -p", '{"spec":{"externalTrafficPolicy":"Local"}}')
+    eventually(lambda: seen() == [client, NO_ANSWER], "the client's own address, from one node")
+    service("patch svc hostnames -p", '{"spec":{"externalTrafficPolicy":"Cluster"}}')
+    eventually(lambda: seen() == [nodes["node-1"], nodes["node-2"]], "the nodes' addresses again")
+
+
+@pytest.mark.parametrize("mode", ["iptables"], indirect=True)
+def test_every_node_has_the_rules_of_a_node_port(cluster: Cluster, service: Kubectl, mode: str):
+    """The way of a packet through iptables: node port, masquerade mark, Service, endpoint; and the mark's use."""
+    port, name = spec(service)["port"], f"{service.namespace}/hostnames:"
+    [endpoint] = service.endpoints("hostnames")
+    for node in cluster.node_ips():
+        rules = cluster.on_node(node, "iptables-save", "-t", "nat")
+        comment = f'-m comment --comment "{name}"'
+        [entry] = re.findall(
+            rf"^-A KUBE-NODEPORTS -p tcp {comment} -m tcp --dport {port} -j (KUBE-EXT-\w+)$", rules, re.M
+        )
+        mark, jump = re.findall(rf"^-A {entry} (?:.* )?-j (\S+)$", rules, re.M)
+        assert mark == "KUBE-MARK-MASQ"
+        [separate] = re.findall(rf"^-A {jump} -j (KUBE-SEP-\w+)$", rules, re.M)
+        assert f"-A {separate} -p tcp -m tcp -j DNAT --to-destination {endpoint}\n" in rules
+        assert "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n" in rules
+        assert re.search(r"^-A KUBE-POSTROUTING -m mark ! --mark 0x4000/0x4000 -j RETURN$", rules, re.M)
+        assert re.search(r"^-A KUBE-POSTROUTING .*-j MASQUERADE", rules, re.M)
+
+
+def test_the_policy_is_written_with_a_capital(service: Kubectl):
     said = service("patch svc hostnames -p", '{"spec":{"externalTrafficPolicy":"local"}}', status=1)
     assert 'Unsupported value: "local": supported values: "Cluster", "Local"' in said

@@ -93,6 +93,7 @@ def test_deployments_keep_their_pods(cluster: Cluster, jds: Kubectl, typed: Type
         {"NAME": "myblog", **one},
         {"NAME": "mysql", **one},
     ]
+    assert re.search(r"^1 +<none>$", typed("kubectl -n jds rollout history deploy myblog"), re.M)
     sets = without(table(typed("kubectl -n jds get rs")), "NAME", "AGE")
     assert sets == [{"DESIRED": "1", "CURRENT": "1", "READY": "1"}] * 2
     shown = {row["NAME"].partition("-")[0]: row for row in table(typed("kubectl -n jds get pods -o wide"))}
@@ -112,11 +113,6 @@ def test_deployments_keep_their_pods(cluster: Cluster, jds: Kubectl, typed: Type
 
 
 def test_update_history_and_rollback(jds: Kubectl, typed: Typed):
-    start_myblog(typed, jds)
-    assert re.search(r"^1 +<none>$", typed("kubectl -n jds rollout history deploy myblog"), re.M)
-    assert 'deployment.apps "myblog" deleted' in typed("kubectl delete -f deploy-myblog.yaml")
-    jds.wait_ready("app=myblog", 0)
-
     Path("deploy-myblog.yaml").write_text(myblog.MYBLOG.replace("replicas: 1", "replicas: 2"))
     typed("kubectl create -f deploy-myblog.yaml --record")
     jds.wait_ready("app=myblog", 2)
@@ -220,7 +216,8 @@ def test_components_find_each_other_by_name(
 
     with editor(monkeypatch, "s/10.2.2.11/mysql/"):
         assert typed("kn edit cm myblog") == "configmap/myblog edited\n"
-    typed("kubectl delete -f deploy-mysql.yaml && kubectl create -f deploy-mysql-2.yaml")
+    said = typed("kubectl delete -f deploy-mysql.yaml && kubectl create -f deploy-mysql-2.yaml")
+    assert 'deployment.apps "mysql" deleted' in said
     jds("delete pod", pod, "--grace-period=1")
     pod = jds.wait_ready("app=myblog", 1)[0]["metadata"]["name"]
     jds.wait_ready("app=mysql", 1)

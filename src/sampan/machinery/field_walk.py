@@ -51,7 +51,10 @@ def tracked(fields: FieldSet) -> FieldSet:
 
 def compare(old: Object, new: Object, node: Node) -> Changes:
     """What changed between two objects of a kind, apart from the type and the metadata that nobody can own."""
-    return _compare(_without_untracked(old), _without_untracked(new), node)
+    before, after = _without_untracked(old), _without_untracked(new)
+    if "metadata" not in before and not after.get("metadata"):
+        after.pop("metadata", None)  # a new object's name and the like are nobody's; so is what held them
+    return _compare(before, after, node)
 
 
 def item_key(item: Any, node: Node) -> str:

@@ -68,6 +68,16 @@ def test_the_creator_owns_everything_it_wrote_but_the_system_fields(created):
     ]
 
 
+def test_an_object_with_nothing_but_a_name_in_its_metadata_has_none_of_it_owned(node):
+    obj = pod()
+    del obj["metadata"]["labels"]
+    track(None, obj, node, KUBECTL, "t1")
+    assert set(fields(obj)["kubectl"]) == {"f:spec"}
+    labelled = changed(obj, lambda new: new["metadata"].update(labels={"app": "web"}))
+    track(obj, labelled, node, EDITOR, "t2")
+    assert fields(labelled)["editor"] == {"f:metadata": {"f:labels": {**DOT, "f:app": LEAF}}}
+
+
 def test_a_write_that_changes_nothing_changes_no_entry(node, created):
     new = copy(created)
     track(created, new, node, EDITOR, "t2")

@@ -9,6 +9,7 @@ serves it. The article's controller is installed all the same, with plain nginx 
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import e2e_myblog as myblog
@@ -40,20 +41,28 @@ def images(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> None:
         run(SAMPAN, "image", "load", str(archive))
 
 
-@pytest.fixture
-def jds(cluster: Cluster, images: None) -> Iterator[Kubectl]:
-    """The article's namespace, with its settings and the label that places mysql."""
+@contextmanager
+def articles_namespace(cluster: Cluster) -> Iterator[Kubectl]:
+    """With its settings, and the label that places mysql."""
     cluster.kubectl("create namespace jds")
     cluster.kubectl("label node node-2 component=mysql --overwrite")
     kubectl = cluster.kubectl.within("jds")
     kubectl.apply(myblog.SETTINGS)
-    yield kubectl
-    cluster.kubectl("delete namespace jds --wait=true --timeout=60s")
-    cluster.kubectl("label node node-2 component-")
+    try:
+        yield kubectl
+    finally:
+        cluster.kubectl("delete namespace jds --wait=true --timeout=60s")
+        cluster.kubectl("label node node-2 component-")
 
 
 @pytest.fixture
-def typed(cluster: Cluster, jds: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Typed:
+def jds(cluster: Cluster, images: None) -> Iterator[Kubectl]:
+    with articles_namespace(cluster) as kubectl:
+        yield kubectl
+
+
+@pytest.fixture
+def typed(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Typed:
     """Run a line as the article's reader types it, among the article's files; `kn` is its alias."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
@@ -233,7 +242,7 @@ def test_components_find_each_other_by_name(
     assert GREETING in cluster.on_node("node-1", "curl", "-sS", jds.get("svc mysql")["spec"]["clusterIP"] + ":3306")
 
 
-def test_the_clusters_own_services_are_where_the_article_has_them(jds: Kubectl, typed: Typed):
+def test_the_clusters_own_services_are_where_the_article_has_them(typed: Typed):
     rows = without(table(typed("kubectl -n kube-system get svc; kubectl get svc kubernetes --no-headers")), "AGE")
     [dns] = [row for row in rows if row["NAME"] == "kube-dns"]
     assert list(dns.values()) == ["kube-dns", "ClusterIP", "10.96.0.10", "<none>", "53/UDP,53/TCP,9153/TCP"]
@@ -243,56 +252,6 @@ def test_the_clusters_own_services_are_where_the_article_has_them(jds: Kubectl, 
     assert len(pods) == 2
     for line in pods:
         assert re.match(r"coredns-\S+ +1/1 +Running .* 10\.244\.\d\.\d+ +node-\d ", line)
-
-
-def test_a_node_port_listens_on_every_node(cluster: Cluster, jds: Kubectl, typed: Typed):
-    start_myblog(typed, jds, replicas=2)
-    assert typed("kn create -f svc-myblog-nodeport.yaml") == "service/myblog-np created\n"
-    [row] = table(typed("kn get svc"))
-    assert row["TYPE"] == "NodePort"
-    port = re.fullmatch(r"80:(\d+)/TCP", row["PORT(S)"])
-    assert port
-    endpoints_of(jds, "myblog-np", 2)
-    for ip in ("10.2.2.10", "10.2.2.11", "10.2.2.12"):
-        assert TITLE in cluster.on_lan("curl", "-sS", f"{ip}:{port[1]}/blog/index/")
-        assert TITLE in cluster.on_node("node-1", "curl", "-sS", f"{ip}:{port[1]}/blog/index/")
-
-
-def test_iptables_mode_writes_the_rules_that_the_article_prints(cluster: Cluster, jds: Kubectl, typed: Typed):
-    """Every line that its greps find, and no other; upstream computes the same chain's name for jds/myblog."""
-    start_myblog(typed, jds, replicas=2)
-    typed("kn create -f svc-myblog.yaml -f svc-myblog-nodeport.yaml")
-    endpoints = endpoints_of(jds, "myblog", 2) & endpoints_of(jds, "myblog-np", 2)
-    address = jds.get("svc myblog")["spec"]["clusterIP"]
-    with proxy_mode(cluster, "iptables"):
-        saved = eventually(lambda: "jds/myblog:" in (text := cluster.on_node("node-1", "iptables-save")) and text)
-        assert TITLE in cluster.on_node("node-1", "curl", "-sS", f"{address}/blog/index/")
-
-    def grep(word: str, but: str = "") -> list[str]:
-        return [line for line in saved.splitlines() if word in line and not (but and but in line)]
-
-    chain = "KUBE-SVC-HNPXLKIY6BVOTTG2"
-    to_service = f'-d {address}/32 -p tcp -m comment --comment "jds/myblog: cluster IP" -m tcp --dport 80 -j'
-    entry = f"-A KUBE-SERVICES {to_service} {chain}"
-    assert grep("jds/myblog", but="myblog-np") == [
-        f"-A KUBE-SERVICES ! -s 10.244.0.0/16 {to_service} KUBE-MARK-MASQ",
-        entry,
-    ]
-    first, second = re.findall(rf"^-A {chain} .*-j (KUBE-SEP-\w{{16}})$", saved, re.M)
-    half = f"-A {chain} -m statistic --mode random --probability 0.50000000000 -j {first}"
-    rest = f"-A {chain} -j {second}"
-    assert grep(chain) == [f":{chain} - [0:0]", entry, half, rest]
-    found = set()
-    for separate, jump in ((first, half), (second, rest)):
-        [ip] = re.findall(rf"^-A {separate} -s ([\d.]+)/32 ", saved, re.M)
-        assert grep(separate) == [
-            f":{separate} - [0:0]",
-            f"-A {separate} -s {ip}/32 -j KUBE-MARK-MASQ",
-            f"-A {separate} -p tcp -m tcp -j DNAT --to-destination {ip}:8002",
-            jump,
-        ]
-        found.add(f"{ip}:8002")
-    assert found == endpoints
 
 
 def test_the_ingress_controller_waits_for_a_node_with_its_label(cluster: Cluster, jds: Kubectl, typed: Typed):
@@ -327,40 +286,6 @@ def test_the_ingress_controller_waits_for_a_node_with_its_label(cluster: Cluster
         typed("kubectl label node node-2 ingress-")
 
 
-def test_ingresses_are_stored_and_shown(jds: Kubectl, typed: Typed):
-    start_myblog(typed, jds)
-    typed("kn create -f svc-myblog.yaml")
-    [endpoint] = endpoints_of(jds, "myblog", 1)
-    said = typed("kubectl create -f ingress.yaml")
-    assert "ingress.extensions/myblog created\n" in said
-    assert "Warning: extensions/v1beta1 Ingress is deprecated in v1.14+" in said
-    certificate = "-keyout tls.key -out tls.crt -subj '/CN=*.luffy.com/O=ingress-nginx'"
-    typed(f"openssl req -x509 -nodes -days 2920 -newkey rsa:2048 {certificate}")
-    assert typed("kubectl -n jds create secret tls https-secret --key tls.key --cert tls.crt") == (
-        "secret/https-secret created\n"
-    )
-    assert "ingress.extensions/myblog-tls created\n" in typed("kubectl create -f ingress-tls.yaml")
-    assert "ingress.networking.k8s.io/rewrite-path created\n" in typed("kubectl create -f ingress-path.yaml")
-    shown = [
-        (row["NAME"], row["HOSTS"], row["ADDRESS"], row["PORTS"]) for row in table(typed("kubectl -n jds get ing"))
-    ]
-    assert shown == [
-        ("myblog", "myblog.jds.com", "", "80"),
-        ("myblog-tls", "myblog.jds.com", "", "80, 443"),
-        ("rewrite-path", "myblog.jds.com", "", "80"),
-        ("simple-fanout-example", "myblog.jds.com", "", "80"),
-    ]
-    assert f"/   myblog:80 ({endpoint})" in typed("kubectl -n jds describe ingress myblog")
-    assert "https-secret terminates myblog.jds.com" in typed("kubectl -n jds describe ingress myblog-tls")
-    paths = typed("kubectl -n jds describe ingress simple-fanout-example")
-    assert re.findall(r"^ +(/\w*) +(\w+:\d+) ", paths, re.M) == [
-        ("/foo", "service1:4200"),
-        ("/bar", "service2:8080"),
-        ("/", "myblog:80"),
-    ]
-    assert "rewrite-target: /admin/$1" in typed("kubectl -n jds describe ingress rewrite-path")
-
-
 def test_the_other_controllers_that_the_article_names(jds: Kubectl, typed: Typed):
     """One pod on every node, one that ends, one that is not due; Deployments and their ReplicaSets are all around."""
     jds.apply(myblog.KINDS, verb="create")
@@ -369,3 +294,92 @@ def test_the_other_controllers_that_the_article_names(jds: Kubectl, typed: Typed
     eventually(lambda: table(typed("kn get jobs"))[0]["COMPLETIONS"] == "1/1", "the job")
     [row] = table(typed("kn get cronjobs"))
     assert (row["SCHEDULE"], row["SUSPEND"], row["ACTIVE"]) == ("0 3 * * *", "False", "0")
+
+
+class TestServicesOfTwoPods:
+    """`jds` is here for all of them, with two pods of myblog behind a cluster IP and a node port."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def jds(cls, cluster: Cluster, images: None) -> Iterator[Kubectl]:
+        with articles_namespace(cluster) as kubectl:
+            kubectl.apply(myblog.MYBLOG.replace("replicas: 1", "replicas: 2"))
+            kubectl.wait_ready("app=myblog", 2)
+            for file in ("svc-myblog.yaml", "svc-myblog-nodeport.yaml"):
+                kubectl.apply(FILES[file], verb="create")
+            assert endpoints_of(kubectl, "myblog", 2) == endpoints_of(kubectl, "myblog-np", 2)
+            yield kubectl
+
+    def test_a_node_port_listens_on_every_node(self, cluster: Cluster, jds: Kubectl, typed: Typed):
+        row = next(row for row in table(typed("kn get svc")) if row["NAME"] == "myblog-np")
+        assert row["TYPE"] == "NodePort"
+        port = re.fullmatch(r"80:(\d+)/TCP", row["PORT(S)"])
+        assert port
+        for ip in ("10.2.2.10", "10.2.2.11", "10.2.2.12"):
+            assert TITLE in cluster.on_lan("curl", "-sS", f"{ip}:{port[1]}/blog/index/")
+            assert TITLE in cluster.on_node("node-1", "curl", "-sS", f"{ip}:{port[1]}/blog/index/")
+
+    def test_iptables_mode_writes_the_rules_that_the_article_prints(self, cluster: Cluster, jds: Kubectl, typed: Typed):
+        """Every line that its greps find, and no other; upstream computes the same chain's name for jds/myblog."""
+        endpoints = jds.endpoints("myblog")
+        address = jds.get("svc myblog")["spec"]["clusterIP"]
+        with proxy_mode(cluster, "iptables"):
+            saved = eventually(lambda: "jds/myblog:" in (text := cluster.on_node("node-1", "iptables-save")) and text)
+            assert TITLE in cluster.on_node("node-1", "curl", "-sS", f"{address}/blog/index/")
+
+        def grep(word: str, but: str = "") -> list[str]:
+            return [line for line in saved.splitlines() if word in line and not (but and but in line)]
+
+        chain = "KUBE-SVC-HNPXLKIY6BVOTTG2"
+        to_service = f'-d {address}/32 -p tcp -m comment --comment "jds/myblog: cluster IP" -m tcp --dport 80 -j'
+        entry = f"-A KUBE-SERVICES {to_service} {chain}"
+        assert grep("jds/myblog", but="myblog-np") == [
+            f"-A KUBE-SERVICES ! -s 10.244.0.0/16 {to_service} KUBE-MARK-MASQ",
+            entry,
+        ]
+        first, second = re.findall(rf"^-A {chain} .*-j (KUBE-SEP-\w{{16}})$", saved, re.M)
+        half = f"-A {chain} -m statistic --mode random --probability 0.50000000000 -j {first}"
+        rest = f"-A {chain} -j {second}"
+        assert grep(chain) == [f":{chain} - [0:0]", entry, half, rest]
+        found = set()
+        for separate, jump in ((first, half), (second, rest)):
+            [ip] = re.findall(rf"^-A {separate} -s ([\d.]+)/32 ", saved, re.M)
+            assert grep(separate) == [
+                f":{separate} - [0:0]",
+                f"-A {separate} -s {ip}/32 -j KUBE-MARK-MASQ",
+                f"-A {separate} -p tcp -m tcp -j DNAT --to-destination {ip}:8002",
+                jump,
+            ]
+            found.add(f"{ip}:8002")
+        assert found == endpoints
+
+    def test_ingresses_are_stored_and_shown(self, jds: Kubectl, typed: Typed):
+        said = typed("kubectl create -f ingress.yaml")
+        assert "ingress.extensions/myblog created\n" in said
+        assert "Warning: extensions/v1beta1 Ingress is deprecated in v1.14+" in said
+        certificate = "-keyout tls.key -out tls.crt -subj '/CN=*.luffy.com/O=ingress-nginx'"
+        typed(f"openssl req -x509 -nodes -days 2920 -newkey rsa:2048 {certificate}")
+        assert typed("kubectl -n jds create secret tls https-secret --key tls.key --cert tls.crt") == (
+            "secret/https-secret created\n"
+        )
+        assert "ingress.extensions/myblog-tls created\n" in typed("kubectl create -f ingress-tls.yaml")
+        assert "ingress.networking.k8s.io/rewrite-path created\n" in typed("kubectl create -f ingress-path.yaml")
+        shown = [
+            (row["NAME"], row["HOSTS"], row["ADDRESS"], row["PORTS"]) for row in table(typed("kubectl -n jds get ing"))
+        ]
+        assert shown == [
+            ("myblog", "myblog.jds.com", "", "80"),
+            ("myblog-tls", "myblog.jds.com", "", "80, 443"),
+            ("rewrite-path", "myblog.jds.com", "", "80"),
+            ("simple-fanout-example", "myblog.jds.com", "", "80"),
+        ]
+        [listed] = re.findall(r"/   myblog:80 \((.*)\)", typed("kubectl -n jds describe ingress myblog"))
+        assert set(listed.split(",")) == jds.endpoints("myblog")
+        assert "https-secret terminates myblog.jds.com" in typed("kubectl -n jds describe ingress myblog-tls")
+        paths = typed("kubectl -n jds describe ingress simple-fanout-example")
+        assert re.findall(r"^ +(/\w*) +(\w+:\d+) ", paths, re.M) == [
+            ("/foo", "service1:4200"),
+            ("/bar", "service2:8080"),
+            ("/", "myblog:80"),
+        ]
+        assert "rewrite-target: /admin/$1" in typed("kubectl -n jds describe ingress rewrite-path")

@@ -88,3 +88,10 @@ def test_what_is_not_a_patch_is_refused(patch):
 def test_more_than_ten_thousand_operations_are_refused():
     with pytest.raises(RequestEntityTooLarge, match="10000, got 10001"):
         json_patch({"a": 1}, [op("test", "/a", value=1)] * 10001)
+
+
+def test_copies_that_double_the_document_are_stopped():
+    patch = [{"op": "copy", "from": "/a", "path": f"/a/{number}"} for number in range(60)]
+    with pytest.raises(PatchDoesNotApply) as caught:
+        json_patch({"a": {"text": "x" * 1000}}, patch)
+    assert "exceeding the limit 3145728" in caught.value.why

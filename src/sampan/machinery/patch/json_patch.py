@@ -4,12 +4,24 @@ null that holds where there is nothing."""
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from sampan.machinery.errors import RequestEntityTooLarge
 from sampan.machinery.objects import Object, copy, equal
 from sampan.machinery.patch.errors import BadPatch, PatchDoesNotApply
 
 _MAX_OPERATIONS = 10_000
+_MAX_COPIED = 3 * 1024 * 1024
+"""Bytes that the copy operations of one patch may add: without a limit each could double the document."""
+
 _MISSING = object()
+_encode = msgspec.json.encode
+
+
+class _Root(dict[str, Any]):
+    """The document, which the empty step leads to, and how many bytes were copied within it."""
+
+    copied = 0
 
 
 def json_patch(document: Object, patch: Any) -> Object:
@@ -22,7 +34,7 @@ def json_patch(document: Object, patch: Any) -> Object:
     if len(patch) > _MAX_OPERATIONS:
         message = f"The allowed maximum operations in a JSON patch is {_MAX_OPERATIONS}, got {len(patch)}"
         raise RequestEntityTooLarge(message)
-    root = {"": copy(document)}
+    root = _Root({"": copy(document)})
     for operation in patch:
         _apply(root, operation)
     result = root.get("")
@@ -31,7 +43,7 @@ def json_patch(document: Object, patch: Any) -> Object:
     return result
 
 
-def _apply(root: Object, operation: Object) -> None:
+def _apply(root: _Root, operation: Object) -> None:
     name = operation.get("op")
     apply = _OPERATIONS.get(name) if isinstance(name, str) else None
     if apply is None:
@@ -65,11 +77,17 @@ def _move(root: Object, operation: Object) -> None:
     _insert(root, target, _take(root, source, "move"), "move")
 
 
-def _copy(root: Object, operation: Object) -> None:
+def _copy(root: _Root, operation: Object) -> None:
     source = _pointer(operation, "from")
     value = _get(_holder(root, source, "copy"), source, "copy")
     if value is _MISSING:
         raise _no_key(source, "copy")
+    root.copied += len(_encode(value))
+    if root.copied > _MAX_COPIED:
+        raise PatchDoesNotApply(
+            f"Unable to complete the copy, the accumulated size increase of copy is {root.copied}, "
+            f"exceeding the limit {_MAX_COPIED}"
+        )
     _insert(root, _pointer(operation, "path"), copy(value), "copy")
 
 
@@ -80,7 +98,7 @@ def _test(root: Object, operation: Object) -> None:
         raise PatchDoesNotApply(f"testing value {_show(path)} failed: test failed")
 
 
-_OPERATIONS: Mapping[str, Callable[[Object, Object], None]] = {
+_OPERATIONS: Mapping[str, Callable[[_Root, Object], None]] = {
     "add": _add,
     "remove": _remove,
     "replace": _replace,

@@ -78,27 +78,58 @@ def _merge_list(original: list[Any], patch: list[Any], node: Node) -> list[Any]:
         raise BadPatch("invalid JSON document: a list of objects has an item of another type")
     if any(item.get(_DIRECTIVE) == "replace" for item in patch):
         return [_without_directives(item) for item in patch if _DIRECTIVE not in item]
-    merged = list(original)
+    merged = _Keyed(original, node)
     for item in patch:
-        _merge_item(merged, item, node)
-    return merged
+        _merge_item(merged, item)
+    return merged.items()
 
 
-def _merge_item(merged: list[Any], item: Object, node: Node) -> None:
-    key = item.get(node.merge_key)
+class _Keyed:
+    """A list's items and where those of each merge key are, so that many of them are merged in one pass."""
+
+    def __init__(self, items: list[Any], node: Node) -> None:
+        self.node = node
+        self._items: list[Any] = []
+        self._places: dict[Any, list[int]] = {}
+        for item in items:
+            self.append(item)
+
+    def append(self, item: Object) -> None:
+        self._places.setdefault(_hashable(item.get(self.node.merge_key)), []).append(len(self._items))
+        self._items.append(item)
+
+    def first(self, key: Any) -> int | None:
+        return next(iter(self._places.get(_hashable(key), ())), None)
+
+    def delete(self, key: Any) -> None:
+        for place in self._places.pop(_hashable(key), ()):
+            self._items[place] = None
+
+    def merge(self, place: int, item: Object) -> None:
+        self._items[place] = strategic_merge(self._items[place], item, self.node.items)
+
+    def items(self) -> list[Any]:
+        return [item for item in self._items if item is not None]
+
+
+def _hashable(key: Any) -> Any:
+    return repr(key) if isinstance(key, dict | list) else key
+
+
+def _merge_item(merged: _Keyed, item: Object) -> None:
+    name = merged.node.merge_key
+    key = item.get(name)
     directive = item.get(_DIRECTIVE)
     if key is None:
-        raise PatchDoesNotApply(f"map: {item} does not contain declared merge key: {node.merge_key}")
+        raise PatchDoesNotApply(f"map: {item} does not contain declared merge key: {name}")
     if directive == "delete":
-        merged[:] = [one for one in merged if one.get(node.merge_key) != key]
-        return
-    if directive is not None:
+        merged.delete(key)
+    elif directive is not None:
         raise BadPatch(f"unknown patch type: {directive} in map: {item}")
-    for index, one in enumerate(merged):
-        if one.get(node.merge_key) == key:
-            merged[index] = strategic_merge(one, item, node.items)
-            return
-    merged.append(_without_directives(item))
+    elif (place := merged.first(key)) is not None:
+        merged.merge(place, item)
+    else:
+        merged.append(_without_directives(item))
 
 
 def _delete_items(merged: Object, key: str, values: Any) -> None:
@@ -106,7 +137,8 @@ def _delete_items(merged: Object, key: str, values: Any) -> None:
         raise BadPatch("invalid patch format of primitive list")
     before = merged.get(key)
     if isinstance(before, list):
-        merged[key] = [item for item in before if item not in values]
+        gone = set(values)
+        merged[key] = [item for item in before if isinstance(item, dict | list) or item not in gone]
 
 
 def _order_items(merged: Object, original: Object, key: str, order: Any, node: Node | None) -> None:

@@ -16,7 +16,7 @@ from sampan.kernel import cgroups
 from sampan.node.images import builtin
 from sampan.node.rootfs import mount_rootfs, unmount_rootfs
 from sampan.node.runtime.crun import CRUN, Crun
-from sampan.node.runtime.runtime import Runtime
+from sampan.node.runtime.runtime import VANISHED, Runtime
 from sampan.node.runtime.types import ContainerError, ContainerSpec, ExecTimeout, Mount, Resources, Security
 from support.isolated import isolated
 
@@ -181,6 +181,23 @@ async def test_a_container_that_vanished_unseen_counts_as_ended(tmp_path: Path) 
             return now is not None and now.status == "stopped" and now.exit_code == 255
 
         await eventually(ended)
+
+
+@isolated
+async def test_a_program_ends_with_its_conmon(tmp_path: Path) -> None:
+    """Also one whose conmon was killed while no agent looked."""
+    async with box(tmp_path) as made:
+        for name in ("seen", "unseen"):
+            await made.run(name, "sleep", "inf")
+        for name in ("seen", "unseen"):
+            if name == "unseen":
+                made.runtime = Runtime(tmp_path / "runtime")
+            os.kill(int((tmp_path / "runtime/containers" / name / "conmon.pid").read_text()), signal.SIGKILL)
+            watching = asyncio.create_task(made.runtime.run())
+            async with asyncio.timeout(DEADLINE):
+                state = await made.runtime.wait(name)
+            assert state.exit_code == VANISHED
+            watching.cancel()
 
 
 @isolated

@@ -61,6 +61,7 @@ class Runtime:
         self._listeners: list[ExitListener] = []
         self._waiting: dict[str, list[asyncio.Future[ContainerState]]] = {}
         self._slots = asyncio.Semaphore(STARTING_AT_ONCE)
+        self._attended: set[asyncio.Task[None]] = set()
 
     # --- exits
 
@@ -68,12 +69,34 @@ class Runtime:
         """Watch for exits until cancelled. Exits that happened before are reported first."""
         watch = inotify.Watch(self._exits)
         try:
+            for state in self.list():
+                if state.status != "stopped":
+                    self._attend(state.id)
             for name in os.listdir(self._exits):
                 self._report(name)
             async for name in watch.names():
                 self._report(name)
         finally:
             watch.close()
+            for task in self._attended:
+                task.cancel()
+
+    def _attend(self, container: str) -> None:
+        task = asyncio.create_task(self._end_with_conmon(container))
+        self._attended.add(task)
+        task.add_done_callback(self._attended.discard)
+
+    async def _end_with_conmon(self, container: str) -> None:
+        """A program must not outlive its conmon: its output leads nowhere, and nobody would note its end."""
+        if pid := number(self._paths(container).conmon_pid):
+            await processes.gone(pid)
+        state = self.state(container)
+        if state is None or state.status == "stopped" or not state.pid:
+            return
+        log.warning("container %s: its conmon has ended, so it is killed", container)
+        processes.send(state.pid, signal.SIGKILL)
+        await processes.gone(state.pid)
+        self.state(container)
 
     def add_exit_listener(self, listener: ExitListener) -> None:
         """Have `listener` called, on the loop, for each container that ended; it may hear of one twice."""
@@ -121,6 +144,7 @@ class Runtime:
         except BaseException:
             await asyncio.shield(self.delete(spec.id))
             raise
+        self._attend(spec.id)
 
     async def start(self, container: str) -> ContainerState:
         """Let the program of a created container run."""

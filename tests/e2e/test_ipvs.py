@@ -18,6 +18,7 @@ NAME = "ipvs"
 NODE_IP = "10.2.2.10"
 SERVER = "python3 -m http.server 8080 --protocol HTTP/1.1 --directory /etc"
 
+NFTABLES = "table ip trial { chain trial { type nat hook output priority 0; }; }"
 needs_ipvs = pytest.mark.skipif(not ipvs.loaded(), reason="this kernel has no IPVS")
 
 
@@ -74,7 +75,7 @@ def state_directory() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def cluster(state_directory: Path) -> Iterator[Cluster]:
-    run(SAMPAN, "up", "--name", NAME, "--nodes", "1", "--proxy-mode", "ipvs")
+    run(SAMPAN, "up", "--name", NAME, "--nodes", "1", "--proxy-mode", "ipvs", "--timeout", "110")
     try:
         yield Cluster(NAME, Kubectl(state_directory / "kubeconfig", f"sampan-{NAME}"))
     finally:
@@ -207,3 +208,12 @@ def test_what_keeps_packets_from_a_virtual_server_is_named(cluster: Cluster, nod
     node(f"ip addr del {web}/32 dev kube-ipvs0")
     output = cluster.sampan("explain service web", status=1)
     assert f"{web} is not on kube-ipvs0, so the node does not take packets to it" in output
+
+
+@needs_ipvs
+def test_a_mode_that_the_kernel_lacks_is_refused_with_the_reason(cluster: Cluster) -> None:
+    if not subprocess.run(["nft", "--check", NFTABLES], capture_output=True, check=False).returncode:
+        pytest.skip("this kernel has nftables for IPv4")
+    output = cluster.sampan("proxy-mode nftables", status=1)
+    assert "the kernel has no nftables for IPv4; modes that do without: iptables, ipvs" in output
+    assert cluster.sampan("proxy-mode").strip() == "ipvs"

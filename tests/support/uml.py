@@ -2,7 +2,8 @@
 
 The guest sees the machine's files read-only, has its own network and processes, and may write to `/tmp`, `/run` and
 `/dev/shm`, which are forgotten. It lives as long as the program does, and not longer than the deadline. Debian builds
-this kernel without nftables for IPv4 and IPv6, so `iptables` is the legacy one there.
+this kernel without nftables for IPv4 and IPv6, so `iptables` is the legacy one there. Control groups are of version 2,
+and a whole cluster can run in it; what the box must find (programs, modules) is below `/tmp`, for it covers `/run`.
 """
 
 import shutil

@@ -250,3 +250,17 @@ async def load(script: str, *, check: bool = False) -> None:
     ended = await commands.run(["nft", *flags, "-f", "-"], script.encode())
     if ended.status:
         raise NftError(ended.errors or f"nft ended with status {ended.status}")
+
+
+async def meaning(refusal: Exception, family: int) -> str:
+    """A refusal in words: that the kernel has no nftables for a family, if this is why, or what nft said of the script.
+
+    Kernels may be built without it, and nft only says that it found no such file or directory.
+    """
+    if isinstance(refusal, NftError):
+        ip = "ip" if family == 4 else "ip6"
+        try:
+            await load(f"table {ip} sampan-trial {{ chain trial {{ type nat hook output priority 0; }}; }}", check=True)
+        except NftError:
+            return f"the kernel has no nftables for IPv{family}; modes that do without: iptables, ipvs"
+    return str(refusal)

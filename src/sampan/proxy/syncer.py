@@ -36,6 +36,7 @@ class Syncer:
         self._backends = backends
         self._metrics = metrics
         self._broken = set(backends)
+        self._refusal = ""  # why the kernel last took nothing
         self._wake = asyncio.Event()
         self._listeners: list[Listener] = []
         self._triggers: list[tuple[float, str]] = []
@@ -102,7 +103,7 @@ class Syncer:
                 return former
             self._backends, self._broken = former, set(former)
         self.wake()
-        raise BackendError("the kernel does not take the new mode's rules; see the log")
+        raise BackendError(f"the kernel does not take the new mode's rules: {self._refusal}")
 
     async def _sync(self) -> bool:
         self._wake.clear()
@@ -150,6 +151,7 @@ class Syncer:
         except BackendError as error:
             self._broken.add(family)
             self._count_failure(family, partial=changes is not None)
+            self._refusal = str(error).partition("\n")[0]
             log.error("syncing IPv%d rules: %s", family, error)
         seconds = time.perf_counter() - started
         metrics.sync_seconds.observe(seconds, name)

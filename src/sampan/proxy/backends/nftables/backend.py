@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import ClassVar
 
-from sampan.kernel.nft import Nft, NftError, Transaction, key_element, load
+from sampan.kernel.nft import Nft, NftError, Transaction, key_element, load, meaning
 from sampan.proxy.backends import keys
 from sampan.proxy.backends.interface import BackendError, Count
 from sampan.proxy.backends.nftables import layout
@@ -65,7 +65,7 @@ class NftablesBackend:
                 await self._load_base(state)
                 await self._update(ledger, changes)
         except (OSError, NftError) as error:
-            raise BackendError(f"nftables: {error}") from error
+            raise BackendError(f"nftables: {await meaning(error, self._family)}") from error
         self._ledger = ledger
 
     async def cleanup(self) -> None:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, Mapping
 from typing import ClassVar
 
-from sampan.kernel.nft import NftError, load
+from sampan.kernel.nft import NftError, load, meaning
 from sampan.proxy.backends.interface import BackendError, Count
 from sampan.proxy.backends.userspace import flows, text
 from sampan.proxy.backends.userspace.claims import Claims
@@ -56,7 +56,7 @@ class UserspaceBackend:
             if self._relay is not None:
                 await self._relay.keep(frozenset(_all(self._listeners)))
         except (OSError, NftError) as error:
-            raise BackendError(f"userspace: {error}") from error
+            raise BackendError(f"userspace: {await meaning(error, self._family)}") from error
         self._claims = claims
 
     async def cleanup(self) -> None:

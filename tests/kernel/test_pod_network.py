@@ -109,6 +109,19 @@ async def test_host_ports_lead_to_the_pod_from_everywhere(tmp_path: Path) -> Non
         socket.create_connection((NODE_IP, 8080), timeout=5)
 
 
+@pytest.mark.usefixtures("tool")
+@isolated
+async def test_a_host_port_is_no_port_of_services(tmp_path: Path) -> None:
+    """In the ipvs mode a cluster IP is an address of the node, too: what answers there is the Service."""
+    network = await node(tmp_path)
+    await network.add("one", hostname="one", host_ports=[HostPort(8080, 80)])
+    two = await network.add("two", hostname="two")
+    for line in ("ip link add kube-ipvs0 type bridge", "ip address add 10.96.0.50/32 dev kube-ipvs0"):
+        subprocess.run(line.split(), check=True)
+    for client, source in ((two, two.ips[0]), (None, "10.96.0.50")):
+        assert connect(client, None, "10.96.0.50", 8080, listening=8080) == source
+
+
 @isolated
 async def test_a_host_network_pod_shares_the_nodes_network(tmp_path: Path) -> None:
     network = await node(tmp_path)

@@ -137,6 +137,7 @@ def _agent(context: Context, index: int) -> Any:
         run=view.RUN / "nodes" / node.name,
         images=paths.images,
         direct_networks=(config.network.pods, config.network.nodes),
+        service_networks=(config.network.services,),
         cluster_dns=config.dns_servers,
         cluster_domain=config.network.domain,
         resolv_conf=view.UPSTREAM_RESOLV,

@@ -100,6 +100,7 @@ def _node(options: AgentOptions, client: Client, services: Informer[Service], po
         pod_cidr=pod_cidr,
         state=options.volatile / "network",
         direct=options.direct_networks,
+        services=options.service_networks,
         own=tuple(server for server in options.cluster_dns if ipaddress.ip_address(server).is_link_local),
     )
     return Node(

@@ -58,6 +58,8 @@ class NodeNetwork:
     """Directory for addresses in use and namespace handles."""
     direct: tuple[str, ...] = ("10.244.0.0/16", "10.2.2.0/24")
     """Where pods' packets go unmasqueraded: the cluster's pods and nodes."""
+    services: tuple[str, ...] = ("10.96.0.0/12",)
+    """Where host ports do not count: Services' addresses."""
     own: tuple[str, ...] = ()
     """Link-local addresses that only this node answers for, if any does."""
     mtu: int = 1500
@@ -234,7 +236,7 @@ class PodNetwork:
         async with self._lock:
             records = [record for uid in os.listdir(self._sandboxes) if (record := self._record(uid)) is not None]
             mappings = [(port, record.ips[0]) for record in records for port in record.host_ports]
-            await self._firewall.host_ports(mappings)
+            await self._firewall.host_ports(mappings, self.options.services)
 
     async def sync_routes(self, routes: Iterable[tuple[str, str]]) -> None:
         """Have exactly these routes (pod CIDR, node address) to other nodes' pods."""

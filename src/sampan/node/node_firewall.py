@@ -27,9 +27,11 @@ class NodeFirewall:
             node_rules.masquerade(pod_cidr, direct, own), lambda: node_rules_iptables.masquerade(pod_cidr, direct, own)
         )
 
-    async def host_ports(self, mappings: Sequence[tuple[HostPort, str]]) -> None:
+    async def host_ports(self, mappings: Sequence[tuple[HostPort, str]], services: Sequence[str] = ()) -> None:
         """See node_rules.host_ports. Raises OSError with the tool's words."""
-        await self._apply(node_rules.host_ports(mappings), lambda: node_rules_iptables.host_ports(mappings))
+        await self._apply(
+            node_rules.host_ports(mappings, services), lambda: node_rules_iptables.host_ports(mappings, services)
+        )
 
     async def _apply(self, script: str, rules: Callable[[], Rules]) -> None:
         """All or none of the rules."""

@@ -48,8 +48,12 @@ def masquerade(pod_cidr: str, direct: Sequence[str], own: Sequence[str] = ()) ->
     )
 
 
-def host_ports(mappings: Sequence[tuple[HostPort, str]]) -> str:
-    """Lead ports of the node to pods, given as (port, pod address); also for the node's own packets and hairpins."""
+def host_ports(mappings: Sequence[tuple[HostPort, str]], services: Sequence[str] = ()) -> str:
+    """Lead ports of the node to pods, given as (port, pod address); also for the node's own packets and hairpins.
+
+    Addresses of `services` (networks) are never meant, although the proxy's ipvs mode gives them to the node.
+    """
+    ours = "fib daddr type local" + (f" ip daddr != {{ {', '.join(sorted(services))} }}" if services else "")
     rules = [_destination(port, address) for port, address in in_order(mappings)]
     if not rules:
         return _table(HOST_PORT_TABLE, "chain ports { }")
@@ -58,8 +62,8 @@ def host_ports(mappings: Sequence[tuple[HostPort, str]]) -> str:
         "chain ports {",
         *(f"  {rule}" for rule in rules),
         "}",
-        "chain prerouting { type nat hook prerouting priority dstnat; fib daddr type local jump ports; }",
-        "chain output { type nat hook output priority -100; fib daddr type local jump ports; }",
+        f"chain prerouting {{ type nat hook prerouting priority dstnat; {ours} jump ports; }}",
+        f"chain output {{ type nat hook output priority -100; {ours} jump ports; }}",
         "chain postrouting {",
         "  type nat hook postrouting priority srcnat;",
         "  ct status dnat ip saddr 127.0.0.0/8 masquerade",

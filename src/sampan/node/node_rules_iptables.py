@@ -1,7 +1,6 @@
 """The rules of node_rules.py in the words of iptables, for kernels without nftables for IPv4. Pure.
 
-They stand in chains of their own, behind the proxy's in the kernel's: whatever is meant for a Service never gets here,
-although in the ipvs mode its address is the node's own.
+They stand in chains of their own, behind the proxy's in the kernel's.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,14 +32,17 @@ def masquerade(pod_cidr: str, direct: Sequence[str], own: Sequence[str] = ()) ->
     }
 
 
-def host_ports(mappings: Sequence[tuple[HostPort, str]]) -> Rules:
+def host_ports(mappings: Sequence[tuple[HostPort, str]], services: Sequence[str] = ()) -> Rules:
     """As node_rules.host_ports."""
     pods = sorted({address for _, address in mappings})
     hairpin = [f"-s {address} -d {address} -j MASQUERADE" for address in pods]
     from_loopback = ["-s 127.0.0.0/8 -m conntrack --ctstate DNAT -j MASQUERADE"] if mappings else []
     return {
         "nat": {
-            PORTS: [_destination(port, address) for port, address in in_order(mappings)],
+            PORTS: [
+                *(f"-d {each} -j RETURN" for each in sorted(services)),
+                *(_destination(port, address) for port, address in in_order(mappings)),
+            ],
             HAIRPIN: [*from_loopback, *hairpin],
         }
     }

@@ -24,6 +24,8 @@ class AgentOptions:
     """Empty: wait for `spec.podCIDR` of the Node object."""
     direct_networks: tuple[str, ...] = ("10.244.0.0/16", "10.2.2.0/24")
     """Networks that pods reach without masquerading: the cluster's pods and nodes."""
+    service_networks: tuple[str, ...] = ("10.96.0.0/12",)
+    """Addresses of Services."""
     cluster_dns: tuple[str, ...] = ("10.96.0.10",)
     cluster_domain: str = "cluster.local"
     resolv_conf: Path = Path("/etc/resolv.conf")

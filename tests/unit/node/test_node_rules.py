@@ -20,7 +20,8 @@ TEXTS = {
             (HostPort(53, 5353, "UDP"), POD),
             (HostPort(80, 8081, "TCP", "127.0.0.1"), OTHER),
             (HostPort(90, 9, "SCTP", "0.0.0.0"), OTHER),
-        ]
+        ],
+        ("10.96.0.0/12",),
     ),
 }
 
@@ -76,7 +77,7 @@ MAPPINGS = [(HostPort(80, 8080), POD), (HostPort(80, 8081, "TCP", "127.0.0.1"), 
 FOR_IPTABLES = {
     "masquerade": node_rules_iptables.masquerade("10.244.0.0/24", ("10.2.2.0/24", "10.244.0.0/16"), ("169.254.20.10",)),
     "no_host_ports": node_rules_iptables.host_ports([]),
-    "host_ports": node_rules_iptables.host_ports(MAPPINGS),
+    "host_ports": node_rules_iptables.host_ports(MAPPINGS, ("10.96.0.0/12",)),
 }
 NOTHING: dict[str, list[str]] = {"nat": [], "raw": [], "filter": []}
 
@@ -94,7 +95,8 @@ def test_iptables_masquerades_what_leaves_the_cluster() -> None:
 
 def test_iptables_leads_host_ports_to_pods_and_those_of_one_address_first() -> None:
     lines = node_rules_iptables.text(FOR_IPTABLES["host_ports"], NOTHING).splitlines()
-    assert [line for line in lines if "DNAT --to" in line] == [
+    assert [line for line in lines if "-A SAMPAN-PORTS" in line] == [
+        "-A SAMPAN-PORTS -d 10.96.0.0/12 -j RETURN",
         "-A SAMPAN-PORTS -d 127.0.0.1 -p tcp --dport 80 -j DNAT --to-destination 10.244.0.6:8081",
         "-A SAMPAN-PORTS -p sctp --dport 9 -j DNAT --to-destination 10.244.0.6:9",
         "-A SAMPAN-PORTS -p tcp --dport 80 -j DNAT --to-destination 10.244.0.5:8080",

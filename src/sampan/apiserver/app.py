@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 
 from sampan.apiserver.authn.authenticator import Authenticator
+from sampan.apiserver.authn.impersonation import impersonated
 from sampan.apiserver.authz import Authorizer
 from sampan.apiserver.context import Context
 from sampan.apiserver.handlers import componentstatuses
@@ -78,7 +79,7 @@ class App:
             open_answer = self._nonresource.open(request)
             if open_answer is not None:
                 return open_answer
-            user = self._authenticator.authenticate(request)
+            user = impersonated(self._authenticator.authenticate(request), request.headers)
             info = parse_request(request.method, request.raw_path, request.query, user)
             if not self._authorizer.allows(info):
                 raise Forbidden(f'User "{user.name}" cannot {info.verb} path "{info.path}"')

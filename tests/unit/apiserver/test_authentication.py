@@ -9,7 +9,10 @@ import msgspec
 import pytest
 
 from sampan.apiserver.authn.certificates import MalformedCertificate, user_of_certificate
+from sampan.apiserver.authn.impersonation import impersonated
 from sampan.apiserver.authn.tokens import ServiceAccountTokens
+from sampan.apiserver.strategy import User
+from sampan.machinery.errors import BadRequest
 from sampan.store.memory import MemoryStore
 from support.api import API, served
 from support.apiserver import anonymous, make_pki
@@ -160,3 +163,43 @@ def test_the_published_key_verifies_what_the_server_signs(tmp_path: Path) -> Non
     tokens, _ = make_tokens(tmp_path)
     (key,) = tokens.jwks()["keys"]
     assert (key["kty"], key["crv"], key["alg"]) == ("EC", "P-256", "ES256")
+
+
+IMPERSONATED = {
+    "a user": ({"user": "bob"}, "bob", {"system:authenticated"}),
+    "with groups": ({"user": "bob", "group": "a, b"}, "bob", {"a", "b", "system:authenticated"}),
+    "an account": (
+        {"user": "system:serviceaccount:x:y"},
+        "system:serviceaccount:x:y",
+        {"system:serviceaccounts", "system:serviceaccounts:x", "system:authenticated"},
+    ),
+    "a stranger": ({"user": "system:anonymous"}, "system:anonymous", {"system:unauthenticated"}),
+}
+
+
+@pytest.mark.parametrize("case", IMPERSONATED)
+def test_a_user_may_act_as_another(case: str) -> None:
+    asked, name, groups = IMPERSONATED[case]
+    found = impersonated(User("me"), {f"impersonate-{key}": value for key, value in asked.items()})
+    assert (found.name, set(found.groups)) == (name, groups)
+
+
+def test_without_headers_a_user_stays_who_it_is() -> None:
+    me = User("me", ("g",))
+    assert impersonated(me, {"user-agent": "x"}) is me
+
+
+@served
+async def test_nobody_asks_for_a_certificate_in_anothers_name(api: API) -> None:
+    with pytest.raises(BadRequest):
+        impersonated(User("me"), {"impersonate-group": "a"})
+    spec = {"request": "", "signerName": "example.com/x", "usages": ["client auth"], "username": "root", "uid": "1"}
+    body = {"metadata": {"name": "joe"}, "spec": spec}
+    path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+    made = (await api.post(path, body, impersonate_user="bob", impersonate_extra_scopes="a")).json
+    assert made["spec"]["username"] == "bob"
+    assert made["spec"]["groups"] == ["system:authenticated"]
+    assert made["spec"]["extra"] == {"scopes": ["a"]}
+    assert "uid" not in made["spec"]
+    made["spec"]["username"] = "root"
+    assert (await api.put(f"{path}/joe", made)).json["spec"]["username"] == "bob"

@@ -34,7 +34,7 @@ STRATEGIES: Mapping[tuple[str, str], type[Strategy]] = {
     ("autoscaling", "HorizontalPodAutoscaler"): variants.Ungenerated,
     ("batch", "CronJob"): variants.StatusAtFirst,
     ("batch", "Job"): JobStrategy,
-    ("certificates.k8s.io", "CertificateSigningRequest"): variants.Ungenerated,
+    ("certificates.k8s.io", "CertificateSigningRequest"): variants.SigningRequestStrategy,
     ("coordination.k8s.io", "Lease"): variants.LeaseStrategy,
     ("discovery.k8s.io", "EndpointSlice"): variants.EndpointSliceStrategy,
     ("events.k8s.io", "Event"): NewEventStrategy,

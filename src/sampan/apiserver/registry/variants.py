@@ -32,6 +32,24 @@ class Ungenerated(TableStrategy):
     tracks_generation: ClassVar[bool] = False
 
 
+class SigningRequestStrategy(Ungenerated):
+    """Who asks for a certificate is who has sent the request, whatever it says, and for good."""
+
+    def prepare_create(self, obj: Object, request: RequestInfo) -> None:
+        super().prepare_create(obj, request)
+        spec, user = obj.setdefault("spec", {}), request.user
+        extra = {key: list(values) for key, values in user.extra.items()}
+        asking = {"username": user.name, "uid": user.uid, "groups": list(user.groups), "extra": extra}
+        for field, value in asking.items():
+            spec.pop(field, None)
+            if value:
+                spec[field] = value
+
+    def prepare_update(self, new: Object, old: Object, request: RequestInfo) -> None:
+        super().prepare_update(new, old, request)
+        new["spec"] = old["spec"]
+
+
 class NodeStrategy(Ungenerated):
     field_labels: ClassVar[Mapping[str, FieldGetter]] = {
         "spec.unschedulable": lambda obj: "true" if (obj.get("spec") or {}).get("unschedulable") else "false",

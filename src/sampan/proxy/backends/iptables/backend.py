@@ -123,7 +123,8 @@ class IptablesBackend:
             self._accounted = True
         except (OSError, NftError) as error:
             if self._accounted is not False:
-                log.warning("IPv%d: bytes of Services are not counted, only connections: %s", self._family, error)
+                why = str(error).partition("\n")[0]
+                log.warning("IPv%d: bytes of Services are not counted, only connections: %s", self._family, why)
             self._accounted = False
 
     async def _repair(self, state: State) -> None:

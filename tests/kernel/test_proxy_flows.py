@@ -118,6 +118,7 @@ def test_removed_service_is_no_longer_answered(proxy: Proxy) -> None:
     proxy.forget()
     with pytest.raises(OSError):
         proxy.world.ask("pod", ("10.96.0.50", 80), timeout=0.3)
+    proxy.forget_attempts()
 
 
 def test_unallocated_cluster_ip_is_dropped(proxy: Proxy) -> None:
@@ -286,4 +287,5 @@ def test_cleanup_leaves_nothing(proxy: Proxy) -> None:
     assert "KUBE-" not in left
     with pytest.raises(OSError):
         proxy.world.ask("pod", ("10.96.0.50", 80), timeout=0.3)
+    proxy.forget_attempts()
     proxy.start()

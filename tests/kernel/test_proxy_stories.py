@@ -93,6 +93,7 @@ def test_services_without_a_cluster_ip_leave_nothing(proxy: Proxy, kind: str) ->
     assert proxy.world.on_node(proxy.syncer.sync)
     with pytest.raises(OSError):
         proxy.world.ask("pod", (CLUSTER_IP[4], 80), timeout=0.3)
+    proxy.forget_attempts()
 
 
 def test_packet_out_of_place_does_not_reset_a_connection(proxy: Proxy) -> None:

@@ -1,13 +1,14 @@
 """A proxy mode at work on the node of proxyworld.py, made by hand: no API server, every step when the test says so."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 
 from sampan.api.meta_v1 import ObjectMeta
 from sampan.client.config import Config
+from sampan.kernel.conntrack import Conntrack
 from sampan.proxy.backends.interface import Backend
 from sampan.proxy.backends.registry import BACKENDS
 from sampan.proxy.metrics import Metrics
@@ -15,7 +16,7 @@ from sampan.proxy.objects import ProxyNode
 from sampan.proxy.options import ProxyOptions
 from sampan.proxy.syncer import Syncer
 from sampan.proxy.tracker import Tracker
-from support.proxycases import CASES, HERE, ZONE, Case, service, slice_
+from support.proxycases import CASES, CLUSTER_IP, HERE, ZONE, Case, service, slice_
 from support.proxyworld import NODE, World
 
 FAMILIES = (4, 6)
@@ -52,6 +53,16 @@ class Proxy:
         self.tracker.service_changed(None, service(case, family))
         self.tracker.slice_changed(None, slice_(case, family))
         assert self.world.on_node(self.syncer.sync)
+
+    def forget_attempts(self) -> None:
+        """Let the node forget TCP packets that nobody answered at the cluster IP: a connection from a port that is used
+        again within two minutes would go where they went."""
+
+        def forget() -> None:
+            with closing(Conntrack()) as tracking:
+                tracking.delete(4, list(tracking.flows_to(4, "TCP", [(CLUSTER_IP[4], 80)])))
+
+        self.world.inside("node", forget)
 
     def forget(self) -> None:
         self.tracker.service_changed(service(CASES[0], 4), None)

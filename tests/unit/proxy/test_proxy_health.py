@@ -17,37 +17,43 @@ from sampan.proxy.objects import ProxyNode
 from sampan.proxy.state import Endpoint, ServicePort, ServicePortName, State
 from sampan.proxy.syncer import Syncer
 
-NOW = time.time()
+LONG_AGO, JUST_NOW, LATE = 600.0, 1.0, OVERDUE_SECONDS + 5
+"""Seconds before a test asks; None: never."""
 
 
 def request(path: str) -> Request:
     return cast(Request, SimpleNamespace(path=path))
 
 
-def server(*, last_success: float, queued_since: float = 0.0, eligible: bool = True) -> tuple[HealthServer, Metrics]:
-    syncer = cast(Syncer, SimpleNamespace(last_success=last_success, queued_since=queued_since))
+def server(
+    *, last_success: float | None, queued: float | None = None, eligible: bool = True
+) -> tuple[HealthServer, Metrics]:
+    syncer = cast(Syncer, SimpleNamespace(last_success=_before(last_success), queued_since=_before(queued)))
     metrics = Metrics()
     return HealthServer(lambda: "nftables", syncer, metrics, lambda: eligible), metrics
 
 
-LATE = NOW - OVERDUE_SECONDS - 5
+def _before(seconds: float | None) -> float:
+    return 0.0 if seconds is None else time.time() - seconds
 
 
 @pytest.mark.parametrize(
-    ("last_success", "queued_since", "eligible", "healthz", "livez"),
+    ("last_success", "queued", "eligible", "healthz", "livez"),
     [
-        (NOW - 600, 0.0, True, 200, 200),
-        (NOW - 600, NOW - 1, True, 200, 200),
-        (NOW - 600, LATE, True, 503, 503),
-        (NOW - 600, 0.0, False, 503, 200),
-        (0.0, NOW - 1, True, 503, 200),
-        (0.0, LATE, True, 503, 503),
+        (LONG_AGO, None, True, 200, 200),
+        (LONG_AGO, JUST_NOW, True, 200, 200),
+        (LONG_AGO, LATE, True, 503, 503),
+        (LONG_AGO, None, False, 503, 200),
+        (None, JUST_NOW, True, 503, 200),
+        (None, LATE, True, 503, 503),
     ],
     ids=["in sync", "a sync is due", "a sync is overdue", "the node goes", "starting", "cannot start"],
 )
-def test_health_and_life(last_success: float, queued_since: float, eligible: bool, healthz: int, livez: int) -> None:
+def test_health_and_life(
+    last_success: float | None, queued: float | None, eligible: bool, healthz: int, livez: int
+) -> None:
     """Only what needs a restart ends a life; a node that goes turns load balancers away before that."""
-    asked, metrics = server(last_success=last_success, queued_since=queued_since, eligible=eligible)
+    asked, metrics = server(last_success=last_success, queued=queued, eligible=eligible)
     for path, status in (("/healthz", healthz), ("/readyz", healthz), ("/livez", livez)):
         answer = asyncio.run(asked.healthz(request(path)))
         assert answer.status == status, path

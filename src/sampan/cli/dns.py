@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
-import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -56,10 +55,12 @@ def _ipv4(text: str) -> str:
 
 def _serve(options: argparse.Namespace) -> int:
     from sampan.client.config import ConfigError
-    from sampan.dns.corefile import CorefileError
+    from sampan.dns import logs
+    from sampan.dns.lines import CorefileError
     from sampan.dns.main import DNSOptions
     from sampan.dns.main import run as run_dns
 
+    log = logs.install(LOG_FORMAT)
     dns = DNSOptions(
         connect=lambda: client_config(options.kubeconfig, options.context),
         file=options.conf,
@@ -67,8 +68,8 @@ def _serve(options: argparse.Namespace) -> int:
         domain=options.domain,
         listen=tuple(options.listen or (options.node_local or "0.0.0.0",)),
         port=options.port,
+        lost_lines=lambda: log.lost,
     )
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     try:
         return serve(_at_address(options.node_local, options.port, lambda: run_dns(dns)))
     except (CorefileError, ConfigError) as error:

@@ -5,7 +5,8 @@ are the exceptions of `sampan.machinery.errors`; a server that cannot be reached
 `sampan.client.informer` builds on `list` and `watch`.
 """
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar, overload
 from urllib.parse import urlencode
@@ -79,11 +80,18 @@ def decoder_for(kind: Any) -> msgspec.json.Decoder[Any]:
     return found
 
 
+Observer = Callable[[str, int, float], None]
+"""Hears of each request: its method, the status of the answer (0: none came), and after how many seconds."""
+
+
 class Client:
     """A client of one API server. Connections are pooled; `close` when done."""
 
-    def __init__(self, config: Config, *, user_agent: str = "sampan", connections: int = 32) -> None:
+    def __init__(
+        self, config: Config, *, user_agent: str = "sampan", connections: int = 32, observe: Observer | None = None
+    ) -> None:
         """`connections` limits requests under way at once, so that a burst does not cost a TLS handshake for each."""
+        self._observe = observe
         self.config = config
         self._user_agent = user_agent
         self._http = HTTPClient(
@@ -218,7 +226,9 @@ class Client:
             timeoutSeconds=str(timeout or ""),
         )
         path = resource.path(namespace) + query
+        begun = time.perf_counter()
         async with self._http.stream("GET", path, headers=self._headers(accept)) as answer:
+            self._tell("GET", answer.status, begun)
             if answer.status != 200:
                 raise _error(Answer(answer.status, answer.headers, await answer.read()))
             rest = b""
@@ -236,10 +246,20 @@ class Client:
         if body is not None:
             encoded = msgspec.json.encode(body)
             headers["Content-Type"] = content_type
-        answer = await self._http.request(method, path, body=encoded, headers=headers, timeout=REQUEST_SECONDS)
+        begun = time.perf_counter()
+        try:
+            answer = await self._http.request(method, path, body=encoded, headers=headers, timeout=REQUEST_SECONDS)
+        except (OSError, TimeoutError):
+            self._tell(method, 0, begun)
+            raise
+        self._tell(method, answer.status, begun)
         if answer.status >= 300:
             raise _error(answer)
         return answer.body
+
+    def _tell(self, method: str, status: int, begun: float) -> None:
+        if self._observe is not None:
+            self._observe(method, status, time.perf_counter() - begun)
 
     async def close(self) -> None:
         await self._http.close()

@@ -4,7 +4,8 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 Later = Coroutine[Any, Any, bytes]
-"""An answer that takes time. It may have begun, so that only a task can go on with it: `create_task(later)`."""
+"""An answer that takes time. It may have begun, so that only a task can go on with it: `create_task(later)`.
+If it is empty, nothing is to be sent."""
 
 
 class Answering(Protocol):

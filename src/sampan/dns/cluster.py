@@ -4,7 +4,7 @@ It only holds; what the names mean is `records`' part. Whoever keeps anything ma
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from sampan.client.informer import Informers
 from sampan.client.resources import ENDPOINT_SLICES, NAMESPACES, PODS, SERVICES
@@ -18,7 +18,8 @@ Key = tuple[str, str]
 class Cluster:
     def __init__(self) -> None:
         self.services: dict[Key, Service] = {}
-        self.namespaces: set[str] = set()
+        self.namespaces: dict[str, Mapping[str, str]] = {}
+        """Their labels by their names."""
         self.reverse = ReverseIndex()
         self.serial = int(time.time())
         self._slices: dict[Key, dict[str, EndpointSlice]] = {}
@@ -35,10 +36,10 @@ class Cluster:
     def set_namespace(self, old: Namespace | None, new: Namespace | None) -> None:
         """Take note that a namespace was added (old is None), changed or deleted (new is None)."""
         if old is not None:
-            self.namespaces.discard(old.metadata.name)
+            self.namespaces.pop(old.metadata.name, None)
         if new is not None:
-            self.namespaces.add(new.metadata.name)
-        if old is None or new is None:
+            self.namespaces[new.metadata.name] = new.metadata.labels
+        if old is None or new is None or old.metadata.labels != new.metadata.labels:
             self._changed()
 
     def set_service(self, old: Service | None, new: Service | None) -> None:

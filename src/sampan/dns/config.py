@@ -4,12 +4,15 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from sampan.dns.corefile import CorefileError, Directive, ServerBlock, parse, zones_of
+from sampan.dns.corefile import Directive, ServerBlock, parse, zones_of
+from sampan.dns.imports import Files
+from sampan.dns.lines import CorefileError
 from sampan.dns.plugins.base import Kind
-from sampan.dns.plugins.table import BY_NAME, PLUGINS, REPEATABLE
+from sampan.dns.plugins.table import BY_NAME, ELSEWHERE, PLUGINS, REPEATABLE
 
 DEFAULT_PORT = 53
 
@@ -29,6 +32,8 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Config:
+    """All that a Corefile asks for."""
+
     servers: tuple[Server, ...]
 
     def options(self, name: str) -> list[Any]:
@@ -41,25 +46,59 @@ class Config:
 
 
 def read(
-    text: str, file: str = "Corefile", *, port: int = DEFAULT_PORT, environment: Mapping[str, str] | None = None
+    text: str,
+    file: str = "Corefile",
+    *,
+    port: int = DEFAULT_PORT,
+    environment: Mapping[str, str] | None = None,
+    files: Files | None = None,
 ) -> Config:
-    """What a Corefile says; `port` is that of server blocks that name none. Raises CorefileError."""
+    """What a Corefile says; `port` is that of server blocks that name none. Raises CorefileError.
+
+    `files` finds what it imports, and remembers that.
+    """
     servers: list[Server] = []
-    seen: dict[tuple[str, int, tuple[str, ...]], int] = {}
-    for block in parse(text, file, environment):
+    seen: dict[tuple[str, int, str], str] = {}
+    for block in parse(text, file, environment, files):
         by_port: dict[int, list[str]] = {}
         for key in block.keys:
             zones, number = _key(block, key, port)
             by_port.setdefault(number, []).extend(zones)
         for number, found in by_port.items():
             server = Server(tuple(dict.fromkeys(found)), number, _plugins(block, tuple(found)))
-            for zone in server.zones:
-                place = (zone, number, server.options("bind") or ())
+            for place in ((zone, number, host) for zone in server.zones for host in server.options("bind") or ("",)):
                 if place in seen:
-                    raise CorefileError(file, block.line, f"{zone}.:{number} is already served from line {seen[place]}")
-                seen[place] = block.line
+                    problem = f"{place[0]}.:{number} is already served from {seen[place]}"
+                    raise CorefileError(block.file, block.line, problem)
+                seen[place] = f"line {block.line}" if block.file == file else f"{block.file}:{block.line}"
             servers.append(server)
     return Config(tuple(servers))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A Corefile as it was at one moment: what it says, or what is wrong with it."""
+
+    digest: str
+    """Of its text and of all that it imports, as far as that was read."""
+    config: Config | None
+    problem: CorefileError | None = None
+
+    def wanted(self) -> Config:
+        """Raises CorefileError."""
+        if self.config is None:
+            raise self.problem or AssertionError("a reading without either")
+        return self.config
+
+
+def reading(text: str, file: str, folder: Path, port: int, environment: Mapping[str, str]) -> Reading:
+    """`read`, remembering what was read; imports are relative to `folder`."""
+    files = Files(folder)
+    try:
+        config = read(text, file, port=port, environment=environment, files=files)
+    except CorefileError as problem:
+        return Reading(files.digest(text), None, problem)
+    return Reading(files.digest(text), config)
 
 
 def _key(block: ServerBlock, key: str, port: int) -> tuple[tuple[str, ...], int]:
@@ -81,16 +120,27 @@ def _key(block: ServerBlock, key: str, port: int) -> tuple[tuple[str, ...], int]
 def _plugins(block: ServerBlock, zones: tuple[str, ...]) -> tuple[tuple[Kind, Any], ...]:
     """The plugins of a block, sorted as the table is."""
     found: dict[str, list[tuple[Kind, Any]]] = {}
+    roots = [each.expect(1)[0] for each in block.directives if each.name == "root"]
     for directive in block.directives:
         kind = _kind(directive)
         if kind.name in found and kind.name not in REPEATABLE:
             raise directive.error("stands here twice")
-        found.setdefault(kind.name, []).append((kind, kind.parse(directive, zones)))
+        rooted = _rooted(directive, roots[0]) if roots else directive
+        found.setdefault(kind.name, []).append((kind, kind.parse(rooted, zones)))
     return tuple(pair for kind in PLUGINS for pair in found.get(kind.name, ()))
+
+
+def _rooted(directive: Directive, root: str) -> Directive:
+    return replace(directive, root=root, options=tuple(replace(option, root=root) for option in directive.options))
 
 
 def _kind(directive: Directive) -> Kind:
     kind = BY_NAME.get(directive.name)
-    if kind is None:
-        raise CorefileError(directive.file, directive.line, f"unknown directive {directive.name!r}")
-    return kind
+    if kind is not None:
+        return kind
+    there_are = f"there are {', '.join(sorted(BY_NAME))}"
+    if directive.name in ELSEWHERE:
+        problem = f"CoreDNS has a plugin {directive.name!r}, this server does not; {there_are}"
+    else:
+        problem = f"unknown directive {directive.name!r}; {there_are}"
+    raise CorefileError(directive.file, directive.line, problem)

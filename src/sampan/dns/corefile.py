@@ -6,27 +6,21 @@
         }
     }
 
-What the directives mean is their plugins' business (`plugins.table`); this module knows words, braces, quotes,
-comments, `{$VARIABLES}`, `(snippets)` and `import`. Every error names its line.
+The words come from `lines`; what the directives mean is their plugins' business (`plugins.table`). Every error names
+its file and line.
 """
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(`[^`]*`)|(#.*)|([^\s"`#][^\s]*)|([\s]+)|(["`])')
-_VARIABLE = re.compile(r"\{\$(\w+)\}|\{%(\w+)%\}")
+from sampan.dns.imports import Files
+from sampan.dns.lines import CorefileError, Line, Lines
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|µs|m|s)")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
-
-
-class CorefileError(Exception):
-    """What is wrong with a Corefile, and where: `Corefile:7: unknown directive 'forwrd'`."""
-
-    def __init__(self, file: str, line: int, problem: str) -> None:
-        super().__init__(f"{file}:{line}: {problem}")
-        self.line = line
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +34,16 @@ class Directive:
     options: tuple["Directive", ...] = ()
     plugin: str = ""
     """For an option: the directive it belongs to."""
+    root: str = ""
+    """What the plugin `root` says: where relative paths begin."""
 
     def error(self, problem: str) -> CorefileError:
         of = self.plugin or self.name
         return CorefileError(self.file, self.line, f"{of}: {problem}")
 
-    def unknown(self) -> CorefileError:
-        return self.error(f"unknown option {self.name!r}")
+    def unknown(self, known: Iterable[str] = ()) -> CorefileError:
+        there_are = f"; there are {', '.join(sorted(known))}" if known else ""
+        return self.error(f"unknown option {self.name!r}{there_are}")
 
     def expect(self, least: int, most: int | None = None) -> tuple[str, ...]:
         """The arguments, if there are as many as there may be (`most`: by default as many as `least`)."""
@@ -78,6 +75,10 @@ class Directive:
             raise self.error(f"{text!r} is not a duration such as 5s or 1m30s")
         return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
+    def path(self, at: int = 0) -> Path:
+        """A file or folder; relative ones are below what `root` says."""
+        return Path(self.root) / self.arguments[at]
+
     def zones(self, start: int = 0) -> tuple[str, ...]:
         """The arguments from `start` on as zones; CIDRs stand for their reverse zones."""
         found: list[str] = []
@@ -97,81 +98,52 @@ class ServerBlock:
     file: str = "Corefile"
 
 
-def parse(text: str, file: str = "Corefile", environment: Mapping[str, str] | None = None) -> tuple[ServerBlock, ...]:
-    """All server blocks of a file. Raises CorefileError."""
-    snippets: dict[str, tuple[Directive, ...]] = {}
+def parse(
+    text: str, file: str = "Corefile", environment: Mapping[str, str] | None = None, files: Files | None = None
+) -> tuple[ServerBlock, ...]:
+    """All server blocks of a file and of those that it imports. Raises CorefileError."""
     blocks: list[ServerBlock] = []
-    lines = _Lines(text, file, environment or {})
-    for words, line, opens in lines:
-        if not opens:
-            raise CorefileError(file, line, f"expected '{{' behind {words[-1]!r}")
-        keys = tuple(key for word in words for key in word.split(",") if key)
-        directives = tuple(_directives(lines, line, snippets, ""))
+    lines = Lines(text, file, environment or {}, files or Files())
+    reading = iter(lines)
+    for line in reading:
+        keys = _keys(line, reading)
         if len(keys) == 1 and keys[0].startswith("(") and keys[0].endswith(")"):
-            snippets[keys[0][1:-1]] = directives
+            lines.define(keys[0][1:-1], line)
         elif keys:
-            blocks.append(ServerBlock(keys, directives, line, file))
+            blocks.append(ServerBlock(keys, tuple(_directives(reading, line, "")), line.number, line.file))
         else:
-            raise CorefileError(file, line, "a server block without a zone")
+            raise line.error("a server block without a zone")
     if not blocks:
         raise CorefileError(file, 1, "no server block")
     return tuple(blocks)
 
 
-class _Lines:
-    """The lines that say something: their words, their number, and whether they open a block."""
-
-    def __init__(self, text: str, file: str, environment: Mapping[str, str]) -> None:
-        self.file = file
-        self._lines = iter(enumerate(text.splitlines(), 1))
-        self._environment = environment
-
-    def __iter__(self) -> Iterator[tuple[list[str], int, bool]]:
-        for number, text in self._lines:
-            words = self._words(text, number)
-            if words and words[-1] == "{":
-                yield words[:-1], number, True
-            elif words:
-                yield words, number, False
-
-    def _words(self, text: str, line: int) -> list[str]:
-        words: list[str] = []
-        for quoted, raw, comment, word, _, stray in _WORD.findall(text):
-            if stray:
-                raise CorefileError(self.file, line, "a quote that is not closed")
-            if comment:
-                break
-            if word:
-                words.append(_VARIABLE.sub(lambda found: self._environment.get(found[1] or found[2], ""), word))
-            elif raw:
-                words.append(raw[1:-1])
-            elif quoted or text.strip() == '""':
-                words.append(re.sub(r'\\(["\\])', r"\1", quoted))
-        return words
+def _keys(line: Line, following: Iterator[Line]) -> tuple[str, ...]:
+    """What stands before a server block's brace; behind a comma it goes on in the next line."""
+    words = line.words
+    while not line.opens and words[-1].endswith(","):
+        line = next(following, Line((), True, line.number, line.file))
+        words += line.words
+    if not line.opens:
+        raise line.error(f"expected '{{' behind {words[-1]!r}")
+    return tuple(key for word in words for key in word.split(",") if key)
 
 
-def _directives(
-    lines: _Lines, opened: int, snippets: Mapping[str, tuple[Directive, ...]], plugin: str
-) -> Iterator[Directive]:
+def _directives(lines: Iterator[Line], opened: Line, plugin: str) -> Iterator[Directive]:
     """What stands in a block, up to its closing brace. `plugin`: whose options these are, if anyone's."""
-    for words, line, opens in lines:
-        if words == ["}"]:
+    for line in lines:
+        if line.closes:
             return
-        if "}" in words or not words:
-            raise CorefileError(lines.file, line, "a brace must stand at the end of a line, or alone")
-        name, *arguments = words
-        if name == "import" and not plugin:
-            if not arguments or arguments[0] not in snippets:
-                raise CorefileError(lines.file, line, f"import: no snippet {' '.join(arguments)!r}")
-            yield from snippets[arguments[0]]
-            continue
+        if "}" in line.words or not line.words:
+            raise line.error("a brace must stand at the end of a line, or alone")
+        name, *arguments = line.words
         options: tuple[Directive, ...] = ()
-        if opens:
+        if line.opens:
             if plugin:
-                raise CorefileError(lines.file, line, f"{plugin}: {name!r} has no block")
-            options = tuple(_directives(lines, line, snippets, name))
-        yield Directive(name, tuple(arguments), line, lines.file, options, plugin)
-    raise CorefileError(lines.file, opened, "a block that is not closed")
+                raise line.error(f"{plugin}: {name!r} has no block")
+            options = tuple(_directives(lines, line, name))
+        yield Directive(name, tuple(arguments), line.number, line.file, options, plugin)
+    raise opened.error("a block that is not closed")
 
 
 def zones_of(text: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ compressed (RFC 3597) are copied as they are.
 """
 
 import struct
+from collections.abc import Callable
 
 from sampan.dns import wire
 from sampan.dns.wire import Record, Reply
@@ -88,6 +89,19 @@ def name_text(name: bytes) -> str:
         labels.append(wire.decode_label(name[at + 1 : at + 1 + length]))
         at += length + 1
     return ".".join(labels)
+
+
+def rename_data(kind: int, data: bytes, rename: Callable[[str], str | None]) -> bytes:
+    """A record's uncompressed data with other names in it; None leaves a name as it is. Raises ValueError."""
+    before, names = _NAMES_IN_DATA.get(kind, (0, 0))
+    if not names:
+        return data
+    found, at = data[:before], before
+    for _ in range(names):
+        name, at = read_name(data, at)
+        new = rename(name_text(name))
+        found += name if new is None else wire.encode_name(new)
+    return found + data[at:]
 
 
 def _expand(packet: bytes, at: int, kind: int, size: int) -> bytes:

@@ -1,20 +1,31 @@
 """The HTTP ports that kubelet and Prometheus ask: /health, /ready and /metrics, wherever a Corefile puts them."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 from sampan.dns.config import Config
+from sampan.dns.metrics import Metrics
 from sampan.dns.plugins.base import Address
+from sampan.http.client import HTTPClient
 from sampan.http.messages import Response
+from sampan.http.metrics import CONTENT_TYPE
 from sampan.http.server import Request, Server, serve
 
+log = logging.getLogger(__name__)
+
 Answer = Callable[[], Response]
+CHECK_SECONDS = 1.0
+CHECK_TIMEOUT = 3.0
 
 
 class Doors:
     """Open ports, each with what is behind its paths; `open` brings them in line with a Corefile."""
 
-    def __init__(self, is_ready: Callable[[], bool], numbers: Callable[[], bytes]) -> None:
-        self._is_ready, self._numbers = is_ready, numbers
+    def __init__(self, is_ready: Callable[[], bool], numbers: Callable[[], bytes], metrics: Metrics) -> None:
+        self._is_ready, self._numbers, self._counts = is_ready, numbers, metrics
+        self._checking: asyncio.Task[None] | None = None
         self._servers: dict[Address, Server] = {}
         self._paths: dict[Address, dict[str, Answer]] = {}
 
@@ -26,8 +37,35 @@ class Doors:
         self._paths = wanted
         for address in self._servers.keys() - wanted.keys():
             await self._servers.pop(address).close()
+        self._check([health.address for health in config.options("health")])
+
+    def _check(self, addresses: Sequence[Address]) -> None:
+        """From now on ask the first of these for our own health."""
+        if self._checking is not None:
+            self._checking.cancel()
+            self._checking = None
+        if addresses:
+            self._checking = asyncio.get_running_loop().create_task(self._check_on(addresses[0]))
+
+    async def _check_on(self, address: Address) -> None:
+        """Ask once a second, as kubelet would: how long that takes says whether the process keeps up."""
+        host, port = address
+        client = HTTPClient(f"http://{f'[{host}]' if ':' in host else host or '127.0.0.1'}:{port}")
+        try:
+            while True:
+                await asyncio.sleep(CHECK_SECONDS)
+                begun = time.perf_counter()
+                try:
+                    await client.request("GET", "/health", timeout=CHECK_TIMEOUT)
+                except (OSError, TimeoutError) as error:
+                    self._counts.health_failures.add()
+                    log.warning("Local health request failed: %s", error)
+                self._counts.health_seconds.observe(time.perf_counter() - begun)
+        finally:
+            await client.close()
 
     async def close(self) -> None:
+        self._check(())
         for server in self._servers.values():
             await server.close()
 
@@ -54,7 +92,7 @@ class Doors:
         return _text(200, b"OK") if self._is_ready() else _text(503, b"kubernetes")
 
     def _metrics(self) -> Response:
-        return Response(200, self._numbers(), "text/plain; version=0.0.4; charset=utf-8")
+        return Response(200, self._numbers(), CONTENT_TYPE)
 
 
 def _well() -> Response:

@@ -5,12 +5,14 @@ A reload makes a new generation beside the old one; `service` then lets the sock
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 
+from sampan.dns import wire
 from sampan.dns.cluster import Cluster
 from sampan.dns.config import Config, Server
 from sampan.dns.metrics import Metrics
-from sampan.dns.plugins.base import Address, Next, NoAnswer, Plugin, Request, Surroundings
+from sampan.dns.plugins.base import Address, Kind, Next, NoAnswer, Plugin, Request, Surroundings
 from sampan.dns.responder import Responder
 from sampan.dns.wire import Reply
 
@@ -25,6 +27,8 @@ class Generation:
         self.responders: dict[Address, Responder] = {}
         self.plugins: list[Plugin] = []
         self._cluster, self._metrics = cluster, metrics
+        metrics.plugin_enabled.clear()
+        metrics.cache_entries.clear()
         self._domain = _domain_of(config, domain)
         sites: dict[Address, dict[str, Next]] = {}
         for server in config.servers:
@@ -33,8 +37,7 @@ class Generation:
             for address in addresses:
                 sites.setdefault(address, {}).update(dict.fromkeys(server.zones, chain))
         for address, chains in sites.items():
-            family = 2 if ":" in address[0] else 1
-            self.responders[address] = Responder(chains, metrics, server_name(address), family)
+            self.responders[address] = Responder(chains, metrics, server_name(address), address)
         self._unsubscribe = cluster.subscribe(self.forget)
 
     async def start(self) -> None:
@@ -69,20 +72,61 @@ class Generation:
             return await chain(request)
 
         around = Surroundings(self._cluster, self._metrics, name, server.zones, self._domain, resolve, self.forget)
-        made: list[Plugin] = []
-        for kind, options in server.plugins:
-            self._metrics.set("coredns_plugin_enabled", 1, server=name, name=kind.name, zone=f"{server.zones[0]}.")
+        made: list[tuple[Kind, Plugin]] = []
+        for at, (kind, options) in enumerate(server.plugins):
+            for zone in server.zones:
+                self._metrics.plugin_enabled.set(1, name, f"{zone}.", "", kind.name)
             if kind.make is not None:
-                made.append(kind.make(options, around))
-        for plugin in reversed(made):
-            chain = functools.partial(plugin.serve, next=chain)
-        self.plugins += made
+                followed = any(following is kind for following, _ in server.plugins[at + 1 : at + 2])
+                made.append((kind, kind.make(options, replace(around, followed=followed))))
+        self.plugins += [plugin for _, plugin in made]
+        chain = _linked(made)
         return chain
+
+
+def _linked(made: Sequence[tuple[Kind, Plugin]]) -> Next:
+    """Two chains, one for the class IN and one for all others, which are the affair of a few plugins."""
+    inside: Next = _nobody
+    outside: Next = _refuse
+    for kind, plugin in reversed(made):
+        behind_inside, behind_outside = inside, outside
+        if kind.changes_class:
+            behind_inside = behind_outside = _by_class(inside, outside)
+        inside = _link(kind, plugin, behind_inside)
+        if kind.any_class:
+            outside = _link(kind, plugin, behind_outside)
+    return _by_class(inside, outside)
+
+
+def _link(kind: Kind, plugin: Plugin, next: Next) -> Next:
+    serve = functools.partial(plugin.serve, next=next)
+    return functools.partial(_named, serve, kind.name) if kind.answers else serve
+
+
+async def _named(serve: Next, name: str, request: Request) -> Reply:
+    """What a plugin says; if nobody behind it has made the answer, it has."""
+    reply = await serve(request)
+    if request.writer is None:
+        request.writer = name
+    return reply
+
+
+def _by_class(inside: Next, outside: Next) -> Next:
+    def choose(request: Request) -> Awaitable[Reply]:
+        return inside(request) if request.query.klass == wire.IN else outside(request)
+
+    return choose
 
 
 async def _nobody(request: Request) -> Reply:
     """Behind the last plugin."""
     raise NoAnswer("no next plugin found")
+
+
+async def _refuse(request: Request) -> Reply:
+    """Behind the last plugin, for a class that nobody serves."""
+    request.writer = ""
+    return Reply(wire.REFUSED, authoritative=False)
 
 
 def server_name(address: Address) -> str:

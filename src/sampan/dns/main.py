@@ -11,7 +11,9 @@ from pathlib import Path
 from sampan.client.config import Config
 from sampan.dns import config, defaults
 from sampan.dns.cluster import Cluster
+from sampan.dns.config import Reading
 from sampan.dns.feed import Feed
+from sampan.dns.metrics import Metrics
 from sampan.dns.service import Service
 
 log = logging.getLogger(__name__)
@@ -32,14 +34,15 @@ class DNSOptions:
     """Where server blocks listen that say nothing of it."""
     port: int = config.DEFAULT_PORT
     """The port of server blocks that name none."""
+    lost_lines: Callable[[], float] = lambda: 0.0
+    """How many lines of the log were given up so far."""
 
-    def read(self) -> str:
-        """The Corefile as it is now. Raises OSError."""
-        return self.file.read_text(errors="replace") if self.file is not None else self.text
-
-    @property
-    def name(self) -> str:
-        return self.file.name if self.file is not None else "Corefile"
+    def read(self) -> Reading:
+        """The Corefile as it is now, with what it imports. Raises OSError."""
+        if self.file is None:
+            return config.reading(self.text, "Corefile", Path(), self.port, os.environ)
+        text = self.file.read_text(errors="replace")
+        return config.reading(text, self.file.name, self.file.parent, self.port, os.environ)
 
 
 async def run(options: DNSOptions, ready: Callable[[], None] = lambda: None) -> None:
@@ -47,20 +50,23 @@ async def run(options: DNSOptions, ready: Callable[[], None] = lambda: None) -> 
 
     Raises CorefileError, ConfigError, OSError.
     """
-    wanted = config.read(options.read(), options.name, port=options.port, environment=os.environ)
-    cluster = Cluster()
+    first = options.read()
+    wanted = first.wanted()
+    cluster, metrics = Cluster(), Metrics()
+    metrics.lost_lines.read(options.lost_lines)
     async with AsyncExitStack() as stack:
-        feed = Feed(options.connect, cluster)
+        feed = Feed(options.connect, cluster, metrics)
         stack.push_async_callback(feed.close)
-        service = Service(feed, cluster, domain=options.domain, hosts=options.listen)
+        service = Service(feed, cluster, metrics, domain=options.domain, hosts=options.listen)
         stack.push_async_callback(service.close)
         await service.load(wanted)
+        metrics.show_version(first.digest)
         log.info(
             "answering for %s", ", ".join(f"{zone}.:{each.port}" for each in wanted.servers for zone in each.zones)
         )
         ready()
         try:
-            await service.follow(options.read, options.name, options.port)
+            await service.follow(options.read, first.digest)
         except asyncio.CancelledError:
             service.ready = False
             log.info("Going into lameduck mode for %gs", service.lameduck)

@@ -4,6 +4,7 @@ Types of its own, because DNS holds every endpoint of the cluster in memory and 
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import NamedTuple
 
 from msgspec import field
@@ -12,6 +13,7 @@ from msgspec.structs import force_setattr
 from sampan.api.meta_v1 import APIObject, ObjectMeta, Struct
 
 SERVICE_NAME = "kubernetes.io/service-name"
+TRIGGERED = "endpoints.kubernetes.io/last-change-trigger-time"
 _LABELS_KEPT = (SERVICE_NAME,)
 
 
@@ -81,6 +83,8 @@ class EndpointSlice(APIObject, frozen=True):
     endpoints: tuple[Endpoint, ...] = ()
     ports: tuple[Port, ...] = ()
     packed: str = ""
+    triggered: float = 0.0
+    """When the change happened that the slice was last written for, in seconds since the epoch; 0: it does not say."""
 
     def __post_init__(self) -> None:
         ready = [
@@ -91,6 +95,7 @@ class EndpointSlice(APIObject, frozen=True):
         ]
         force_setattr(self, "packed", " ".join(ready))
         force_setattr(self, "endpoints", ())
+        force_setattr(self, "triggered", _seconds(self.metadata.annotations.get(TRIGGERED, "")))
         force_setattr(self, "metadata", _narrow(self.metadata))
 
     def ready_addresses(self) -> Iterator[ReadyAddress]:
@@ -133,6 +138,14 @@ class Pod(APIObject, frozen=True):
         if self.spec.host_network or self.status.phase in ("Succeeded", "Failed"):
             return ()
         return tuple(found.ip for found in self.status.pod_ips)
+
+
+def _seconds(time: str) -> float:
+    """A time as the API writes it, since the epoch; 0 for none."""
+    try:
+        return datetime.fromisoformat(time).timestamp() if time else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _pod_of(endpoint: Endpoint) -> str:

@@ -37,6 +37,8 @@ class ZoneOptions:
     """Whether names below `pod` exist: none, all that spell an address, or only those of pods that run."""
     namespaces: tuple[str, ...] = ()
     """The only namespaces that exist for DNS; if empty, all."""
+    namespace_labels: LabelSelector | None = None
+    """Which namespaces exist for DNS."""
     labels: LabelSelector | None = None
     """Which Services exist for DNS."""
     endpoints: bool = True
@@ -106,12 +108,17 @@ class Zone:
         return self._answer_endpoint(name, service, before, kind)
 
     def _has_namespace(self, name: str) -> bool:
-        return name in self.cluster.namespaces and (not self._options.namespaces or name in self._options.namespaces)
+        labels, options = self.cluster.namespaces.get(name), self._options
+        if labels is None or (options.namespaces and name not in options.namespaces):
+            return False
+        return options.namespace_labels is None or options.namespace_labels.matches(labels)
 
     def _service(self, key: Key) -> Service | None:
         """A Service, if it is there and DNS is to know of it."""
         service, options = self.cluster.services.get(key), self._options
         if service is None or (options.namespaces and key[0] not in options.namespaces):
+            return None
+        if options.namespace_labels is not None and not self._has_namespace(key[0]):
             return None
         if options.labels is not None and not options.labels.matches(service.metadata.labels):
             return None

@@ -13,8 +13,9 @@ from typing import Literal
 
 from sampan.dns import turning, wire
 from sampan.dns.answering import Later
-from sampan.dns.metrics import DURATION, Label, Metrics
-from sampan.dns.plugins.base import Address, Next, NoAnswer, Outcome, Request
+from sampan.dns.metrics import DROPPED, TYPES, Label, Metrics
+from sampan.dns.plugins.base import Address, Dropped, Next, NoAnswer, Outcome, Request
+from sampan.dns.timing import Batches
 from sampan.dns.turning import Answers
 from sampan.dns.wire import Malformed, NotAnswerable, Reply
 
@@ -39,12 +40,17 @@ class _Hot:
 class Responder:
     """Answers the packets of one listener. `sites` has the chain of plugins for each zone served."""
 
-    def __init__(self, sites: Mapping[str, Next], metrics: Metrics, server: str = "dns://:53", family: int = 1) -> None:
+    def __init__(
+        self, sites: Mapping[str, Next], metrics: Metrics, server: str = "dns://:53", address: Address = ("0.0.0.0", 53)
+    ) -> None:
         self._sites = sites
         self._metrics = metrics
         self._server = server
-        self._family = family
+        self._address = address
+        self._family = 2 if ":" in address[0] else 1
         self._hot: dict[bytes, _Hot] = {}
+        self._batches = Batches()
+        self._aside, self._aside_seconds = 0, 0.0
 
     def forget(self) -> None:
         """Something has changed: let go of all answers."""
@@ -53,14 +59,21 @@ class Responder:
 
     def settle(self) -> None:
         """Bring the metrics up to date with what was answered from the table."""
+        answered: dict[str, int] = {}
         for hot in self._hot.values():
             if hot.hits > hot.counted:
-                self._metrics.count(hot.label, hot.hits - hot.counted)
+                times = hot.hits - hot.counted
+                self._metrics.count(hot.label, times)
                 hot.counted = hot.hits
+                answered[hot.label.zone] = answered.get(hot.label.zone, 0) + times
+        self._batches.settle(answered, self._metrics.seconds, self._server)
 
     def observe(self, seconds: float, times: int) -> None:
-        """So many packets were answered at once in so much time."""
-        self._metrics.observe(DURATION, seconds, times, server=self._server, view="", zone=".")
+        """So many packets were handled at once in so much time. What was not in the table has been measured already."""
+        times -= self._aside
+        if times > 0:
+            self._batches.add(max(0.0, seconds - self._aside_seconds), times)
+        self._aside, self._aside_seconds = 0, 0.0
 
     def answer_udp(self, packet: bytes, client: Address) -> bytes | Later | None:
         """The whole answer, or what will give it, or None for what must not be answered."""
@@ -77,36 +90,48 @@ class Responder:
         return self._answer(packet, client, "tcp")
 
     def _answer(self, packet: bytes, client: Address, protocol: Protocol) -> bytes | Later | None:
+        begun = time.perf_counter()
         try:
             query = wire.parse_query(packet)
         except NotAnswerable:
-            self._metrics.add("sampan_dns_dropped_total")
+            self._metrics.no_queries.add()
             return None
         except Malformed as wrong:
-            self._metrics.count(Label(self._server, protocol, self._family, "other", "", wrong.rcode), 1)
-            return wire.error(packet, wrong.rcode)
+            answer = wire.error(packet, wrong.rcode)
+            sizes = (len(packet), len(answer))
+            label = Label(self._server, protocol, self._family, "other", DROPPED, wrong.rcode, "", False, *sizes)
+            self._metrics.count(label)
+            return answer
         identity = int.from_bytes(packet[:2], "big")
-        request = Request(query, client, protocol, identity, len(packet))
-        answer = self._respond(packet, request)
+        request = Request(query, client, protocol, identity, len(packet), local=self._address)
+        later = self._respond(packet, request, begun)
         try:
-            answer.send(None)
+            later.send(None)
         except StopIteration as done:
             at_once: bytes = done.value
-            return at_once
-        return answer
+            return at_once or None
+        else:
+            return later
+        finally:
+            if protocol == "udp":
+                self._aside += 1
+                self._aside_seconds += time.perf_counter() - begun
 
-    async def _respond(self, packet: bytes, request: Request) -> bytes:
-        begun = time.perf_counter()
+    async def _respond(self, packet: bytes, request: Request, begun: float) -> bytes:
         zone, site = self._site(request.query.name)
         try:
             reply = await self._reply(site, request)
+        except Dropped:
+            return b""
         except NoAnswer:
             reply = Reply(wire.SERVFAIL, authoritative=False)
         except Exception:
             log.exception("answering %s %s", request.query.name, request.query.type)
-            self._metrics.add("coredns_panics_total")
+            self._metrics.panics.add()
             reply = Reply(wire.SERVFAIL, authoritative=False)
-        return packet[:2] + self._send(packet, request, reply, zone, begun)
+        answer = packet[:2] + self._send(packet, request, reply, zone, begun)
+        self._metrics.seconds.observe(time.perf_counter() - begun, self._server, zone, "")
+        return answer
 
     def _site(self, name: str) -> tuple[str, Next | None]:
         """The zone with the longest name that this one lies in, and its chain."""
@@ -114,38 +139,44 @@ class Responder:
             if (site := self._sites.get(name)) is not None:
                 return f"{name}.", site
             if not name:
-                return "", None
+                return DROPPED, None
             name = name.partition(".")[2]
 
     async def _reply(self, site: Next | None, request: Request) -> Reply:
-        query = request.query
-        if site is None or query.klass != wire.IN or query.type in (wire.AXFR, wire.IXFR):
+        if site is None or request.query.type in (wire.AXFR, wire.IXFR):
             return Reply(wire.REFUSED, authoritative=False)
         return await site(request)
 
     def _send(self, packet: bytes, request: Request, reply: Reply, zone: str, begun: float) -> bytes:
         """Encode, count, and keep the answer or tell those who wanted to know."""
         query = request.query
-        type_name = wire.TYPE_NAMES.get(query.type, "other")
-        label = Label(self._server, request.protocol, self._family, type_name, zone, reply.rcode)
         limit = query.udp_size if request.protocol == "udp" else wire.MAX_SIZE
         if request.turning:
             reply = turning.turned(reply, request.identity % turning.turns(reply))
-        if request.lasting and request.protocol == "udp" and not request.watchers:
-            answers = turning.ready(query, reply, limit) if request.turning else (wire.build(query, reply, limit),)
-            return self._keep(packet, answers, label)
-        self._metrics.count(label, 1)
-        answer = wire.build(query, reply, limit)
+        keep = request.lasting and request.protocol == "udp" and not request.watchers and not request.guarded
+        ready = keep and request.turning
+        answers = turning.ready(query, reply, limit) if ready else (wire.build(query, reply, limit),)
+        answer = answers[0]
+        label = self._label(request, reply, zone, len(answer) + 2)
+        self._metrics.count(label)
+        if keep:
+            self._keep(packet, answers, label)
         seconds = time.perf_counter() - begun
-        outcome = Outcome(reply.rcode, int.from_bytes(answer[:2], "big"), len(answer) + 2, seconds)
+        flags = int.from_bytes(answer[:2], "big")
         for watcher in request.watchers:
-            watcher(request, outcome)
+            watcher(request, Outcome(reply.rcode, flags, len(answer) + 2, seconds, not reply.answers))
         return answer
 
-    def _keep(self, packet: bytes, answers: Answers, label: Label) -> bytes:
-        """Keep the answers ready for all who will ask the same, and give the first."""
+    def _label(self, request: Request, reply: Reply, zone: str, sent: int) -> Label:
+        query = request.query
+        name = wire.TYPE_NAMES.get(query.type, "other")
+        type_name = name if name in TYPES else "other"
+        place = (self._server, request.protocol, self._family)
+        return Label(*place, type_name, zone, reply.rcode, request.writer or "", query.dnssec, request.size, sent)
+
+    def _keep(self, packet: bytes, answers: Answers, label: Label) -> None:
+        """Keep the answers ready for all who will ask the same."""
         if len(self._hot) >= HOT_SIZE:
             self.forget()
         hot = self._hot[packet[2:]] = _Hot(answers, label)
-        hot.hits = 1
-        return answers[0]
+        hot.hits = hot.counted = 1

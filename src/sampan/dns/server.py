@@ -100,7 +100,7 @@ class DNSServer:
 
         def done(task: asyncio.Task[bytes]) -> None:
             self._tasks.discard(task)
-            if not task.cancelled() and task.exception() is None:
+            if not task.cancelled() and task.exception() is None and task.result():
                 _send(udp, task.result(), client)
 
         task = asyncio.get_running_loop().create_task(answer)
@@ -161,6 +161,9 @@ class _Connection:
             self._room.release()
 
     async def _write(self, answer: bytes) -> None:
+        """Send an answer; an empty one is none."""
+        if not answer:
+            return
         self._writer.write(len(answer).to_bytes(2, "big") + answer)
         try:
             async with asyncio.timeout(IDLE_SECONDS):

@@ -1,19 +1,17 @@
 """A running DNS server: sockets that stay open while the generation of plugins behind them changes."""
 
 import asyncio
-import hashlib
 import logging
 import random
 from collections.abc import Callable
 
 from sampan.client.config import ConfigError
-from sampan.dns import config
 from sampan.dns.cluster import Cluster
-from sampan.dns.config import Config
-from sampan.dns.corefile import CorefileError
+from sampan.dns.config import Config, Reading
 from sampan.dns.doors import Doors
 from sampan.dns.feed import Feed
 from sampan.dns.generation import Generation
+from sampan.dns.lines import CorefileError
 from sampan.dns.metrics import Metrics
 from sampan.dns.plugins.base import Address
 from sampan.dns.server import DNSServer
@@ -24,14 +22,14 @@ log = logging.getLogger(__name__)
 class Service:
     """`load` it with a Corefile, `follow` the file, `close` it."""
 
-    def __init__(self, feed: Feed, cluster: Cluster, *, domain: str, hosts: tuple[str, ...]) -> None:
+    def __init__(self, feed: Feed, cluster: Cluster, metrics: Metrics, *, domain: str, hosts: tuple[str, ...]) -> None:
         self.ready = False
         self._feed, self._cluster = feed, cluster
         self._domain, self._hosts = domain, hosts
-        self._metrics = Metrics()
+        self._metrics = metrics
         self._generation: Generation | None = None
         self._servers: dict[Address, DNSServer] = {}
-        self._doors = Doors(lambda: self.ready, self._numbers)
+        self._doors = Doors(lambda: self.ready, self._numbers, metrics)
 
     async def load(self, wanted: Config) -> None:
         """Serve as a Corefile says, instead of as before. Raises OSError, ConfigError, and then nothing has changed."""
@@ -54,6 +52,9 @@ class Service:
             raise
         await self._replace(fresh, opened)
         self.ready = True
+        logging.getLogger("sampan").setLevel(logging.DEBUG if wanted.has("debug") else logging.NOTSET)
+        for kind in dict.fromkeys(kind for server in wanted.servers for kind, _ in server.plugins if kind.ignored):
+            log.warning("plugin/%s: ignored: %s", kind.name, kind.ignored)
 
     async def _replace(self, fresh: Generation, opened: dict[Address, DNSServer]) -> None:
         """From here on the sockets answer from the new generation; those that it does not want are closed."""
@@ -66,23 +67,26 @@ class Service:
         if old is not None:
             await old.stop()
 
-    async def follow(self, read: Callable[[], str], name: str, port: int) -> None:
-        """Load the Corefile again whenever its content has changed, if it says `reload`. Runs until cancelled."""
-        known = _digest(read())
+    async def follow(self, read: Callable[[], Reading], known: str) -> None:
+        """Load the Corefile again whenever it, or what it imports, differs from what is known, if it says `reload`.
+
+        Runs until cancelled.
+        """
         while True:
             interval, jitter = self._interval()
             await asyncio.sleep(interval + random.uniform(0, jitter))
             try:
-                text = read()
-                if (digest := _digest(text)) == known:
+                found = read()
+                if found.digest == known:
                     continue
-                known = digest
+                known = found.digest
                 log.info("Reloading")
-                await self.load(config.read(text, name, port=port))
-                log.info("Running configuration SHA512 = %s", digest)
+                await self.load(found.wanted())
+                self._metrics.show_version(known)
+                log.info("Running configuration SHA512 = %s", known)
                 log.info("Reloading complete")
             except (CorefileError, ConfigError, OSError) as error:
-                self._metrics.add("coredns_reload_failed_total")
+                self._metrics.reload_failed.add()
                 log.error("Corefile changed but reload failed: %s", error)
 
     def _interval(self) -> tuple[float, float]:
@@ -110,7 +114,3 @@ class Service:
         if self._generation is not None:
             self._generation.settle()
         return self._metrics.render()
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha512(text.encode()).hexdigest()

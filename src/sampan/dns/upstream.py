@@ -1,4 +1,4 @@
-"""One resolver that others' names are asked of: over UDP from a port of its own for each query, or over kept TCP
+"""One resolver that others' names are asked of: over UDP from a port of its own for each query, or over kept TCP or TLS
 connections.
 
 An answer counts only if it comes from that resolver's address and has the id and the question that were sent; anything
@@ -11,8 +11,12 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sampan.dns import wire
+
+if TYPE_CHECKING:
+    import ssl
 
 log = logging.getLogger(__name__)
 
@@ -26,20 +30,40 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Upstream:
     """A resolver, its connections, and how often in a row its health could not be confirmed."""
 
-    def __init__(self, address: Address, *, expire: float, check_every: float, check: bytes) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        expire: float,
+        check_every: float,
+        check: bytes,
+        tls: "ssl.SSLContext | None" = None,
+        server_name: str = "",
+        check_tcp: bool = False,
+        most_idle: int = 0,
+    ) -> None:
+        """With `tls` everything goes over TLS; the certificate must be for `server_name`, or else for the address."""
         self.address = address
         self.name = f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
         self.fails = 0
         self.failed: Callable[[], None] = lambda: None
         """Called for each failed check."""
+        self.connected: Callable[[str, bool], None] = lambda protocol, kept: None
+        """Called before each question, with how it is sent, and whether over a connection that was kept."""
         self._expire, self._check_every, self._check = expire, check_every, check
+        self._tls, self._server_name = tls, server_name or address[0]
+        self._check_tcp = check_tcp
+        self._most_idle = most_idle or _MAX_IDLE
         self._idle: deque[tuple[float, Streams]] = deque()
         self._checking: asyncio.Task[None] | None = None
 
     async def ask(self, packet: bytes, *, tcp: bool) -> bytes:
         """One question, whose id is replaced by one of our own; the answer to it. Raises OSError."""
         query = secrets.token_bytes(2) + packet[2:]
-        return await (self._ask_tcp(query) if tcp else _ask_udp(self.address, query))
+        if tcp or self._tls is not None:
+            return await self._ask_tcp(query)
+        self.connected("udp", False)
+        return await _ask_udp(self.address, query)
 
     def suspect(self) -> None:
         """It has not answered: ask after its health until it does."""
@@ -56,7 +80,7 @@ class Upstream:
         while True:
             try:
                 async with asyncio.timeout(CHECK_SECONDS):
-                    await self.ask(self._check, tcp=False)
+                    await self.ask(self._check, tcp=self._check_tcp)
             except (OSError, TimeoutError) as error:
                 self.fails += 1
                 self.failed()
@@ -68,15 +92,23 @@ class Upstream:
 
     async def _ask_tcp(self, query: bytes) -> bytes:
         """A kept connection may have been closed at the other end; a new one then gets its chance."""
+        protocol = "tcp" if self._tls is None else "tcp-tls"
         while (kept := self._take()) is not None:
+            self.connected(protocol, True)
             try:
                 return await self._over(kept, query)
             except (ConnectionError, asyncio.IncompleteReadError):
                 continue
+        self.connected(protocol, False)
         try:
-            return await self._over(await asyncio.open_connection(*self.address), query)
+            return await self._over(await self._open(), query)
         except asyncio.IncompleteReadError as error:
             raise ConnectionError("the resolver closed the connection") from error
+
+    async def _open(self) -> Streams:
+        if self._tls is None:
+            return await asyncio.open_connection(*self.address)
+        return await asyncio.open_connection(*self.address, ssl=self._tls, server_hostname=self._server_name)
 
     async def _over(self, streams: Streams, query: bytes) -> bytes:
         reader, writer = streams
@@ -91,7 +123,7 @@ class Upstream:
         if not well:
             raise ConnectionError("the resolver answered another question")
         self._idle.append((time.monotonic() + self._expire, streams))
-        if len(self._idle) > _MAX_IDLE:
+        if len(self._idle) > self._most_idle:
             self._idle.popleft()[1][1].close()
         return answer
 

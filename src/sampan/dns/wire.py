@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33
 NAPTR, DNAME, OPT, IXFR, AXFR, ANY = 35, 39, 41, 251, 252, 255
-IN = 1
-CLASS_NAMES = {1: "IN", 3: "CH", 4: "HS", 255: "ANY"}
+IN, CHAOS, HESIOD, ANY_CLASS = 1, 3, 4, 255
+CLASS_NAMES = {IN: "IN", CHAOS: "CH", HESIOD: "HS", ANY_CLASS: "ANY"}
 INNER_DOT = "\u0100"
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = 0, 1, 2, 3, 4, 5
 BADVERS = 16
@@ -26,17 +26,20 @@ MAX_SIZE = 65535
 TYPE_NAMES = {
     A: "A", NS: "NS", CNAME: "CNAME", SOA: "SOA", PTR: "PTR", TXT: "TXT", AAAA: "AAAA", SRV: "SRV", ANY: "ANY",
     HINFO: "HINFO", MX: "MX", NAPTR: "NAPTR", DNAME: "DNAME",
-    43: "DS", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 64: "SVCB", 65: "HTTPS",
+    43: "DS", 44: "SSHFP", 46: "RRSIG", 47: "NSEC", 48: "DNSKEY", 50: "NSEC3", 51: "NSEC3PARAM", 52: "TLSA",
+    64: "SVCB", 65: "HTTPS", IXFR: "IXFR", AXFR: "AXFR", 256: "URI", 257: "CAA",
 }  # fmt: skip
 RCODE_NAMES = {
     NOERROR: "NOERROR", FORMERR: "FORMERR", SERVFAIL: "SERVFAIL", NXDOMAIN: "NXDOMAIN", NOTIMP: "NOTIMP",
-    REFUSED: "REFUSED", BADVERS: "BADVERS",
+    REFUSED: "REFUSED", 6: "YXDOMAIN", 7: "YXRRSET", 8: "NXRRSET", 9: "NOTAUTH", 10: "NOTZONE", BADVERS: "BADVERS",
+    23: "BADCOOKIE",
 }  # fmt: skip
 
 _header = struct.Struct("!6H")
 _type_class = struct.Struct("!2H")
 _record = struct.Struct("!HHIH")
 _opt = struct.Struct("!BHHIH")
+_code_size = struct.Struct("!2H")
 
 
 class NotAnswerable(Exception):
@@ -62,6 +65,8 @@ class Query:
     question: bytes
     edns_size: int = 0
     edns_flags: int = 0
+    options: bytes = b""
+    """The EDNS options that the client has sent, encoded."""
 
     @property
     def dnssec(self) -> bool:
@@ -95,6 +100,12 @@ class Reply:
     chase: str = ""
     authoritative: bool = True
     authentic: bool = False
+    options: tuple[tuple[int, bytes], ...] = ()
+    """EDNS options, code and data, for a client that knows EDNS."""
+    raised: int = 0
+    """Flags of the header that are set, whatever they would have been;"""
+    lowered: int = 0
+    """and those that are not."""
 
 
 def parse_query(packet: bytes) -> Query:
@@ -113,8 +124,8 @@ def parse_query(packet: bytes) -> Query:
         raise Malformed(FORMERR)
     kind, klass = _type_class.unpack_from(packet, end)
     end += 4
-    size, extra = _read_opt(packet, end) if additionals else (0, 0)
-    return Query(flags, name, kind, klass, packet[HEADER_SIZE:end], size, extra)
+    opt = _read_opt(packet, end) if additionals else ()
+    return Query(flags, name, kind, klass, packet[HEADER_SIZE:end], *opt)
 
 
 def question_of(packet: bytes) -> bytes:
@@ -143,17 +154,37 @@ def build(query: Query, reply: Reply, limit: int) -> bytes:
     What does not fit into `limit` bytes is left out from the end. The TC bit says so, unless only additional records
     were left out (RFC 2181, section 9).
     """
-    writer = _Writer(query, limit - HEADER_SIZE - (11 if query.edns_size else 0))
+    options = encode_options(reply.options) if query.edns_size else b""
+    writer = _Writer(query, limit - HEADER_SIZE - (11 + len(options) if query.edns_size else 0))
     counts = [writer.add_all(section) for section in (reply.answers, reply.authority)]
     flags = QR | query.flags & (RECURSION_DESIRED | CHECKING_DISABLED) | RECURSION_AVAILABLE | reply.rcode & 0xF
     flags |= (AUTHORITATIVE if reply.authoritative else 0) | (TRUNCATED if writer.full else 0)
     flags |= AUTHENTIC_DATA if reply.authentic else 0
+    flags = (flags | reply.raised) & ~reply.lowered
     counts.append(writer.add_all(reply.additional))
     body = bytes(writer.body)
     if query.edns_size:
-        body += _opt.pack(0, OPT, query.edns_size, (reply.rcode >> 4) << 24 | query.edns_flags & DNSSEC_OK, 0)
+        extra = (reply.rcode >> 4) << 24 | query.edns_flags & DNSSEC_OK
+        body += _opt.pack(0, OPT, query.edns_size, extra, len(options)) + options
         counts[2] += 1
     return _header.pack(0, flags, 1, *counts)[2:] + body
+
+
+def encode_options(options: Sequence[tuple[int, bytes]]) -> bytes:
+    """EDNS options as an OPT record carries them."""
+    return b"".join(_code_size.pack(code, len(data)) + data for code, data in options)
+
+
+def read_options(data: bytes) -> list[tuple[int, bytes]]:
+    """EDNS options, code and data; what is cut off at the end is left out."""
+    found: list[tuple[int, bytes]] = []
+    at = 0
+    while at + 4 <= len(data):
+        code, size = _code_size.unpack_from(data, at)
+        at += 4 + size
+        if at <= len(data):
+            found.append((code, data[at - size : at]))
+    return found
 
 
 def encode_name(name: str) -> bytes:
@@ -187,6 +218,7 @@ class _Writer:
         self.body = bytearray(query.question)
         self.full = False
         self._space = space
+        self._class = IN if query.klass == ANY_CLASS else query.klass
         self._offsets: dict[str, int] = {}
         self._remember(query.name, 0)
 
@@ -201,7 +233,7 @@ class _Writer:
     def _add(self, record: Record) -> bool:
         start = len(self.body)
         self._add_name(record.name)
-        self.body += _record.pack(record.type, IN, record.ttl, len(record.data))
+        self.body += _record.pack(record.type, self._class, record.ttl, len(record.data))
         self.body += record.data
         if len(self.body) > self._space:
             del self.body[start:]
@@ -245,8 +277,8 @@ def _question_name(packet: bytes) -> tuple[str, int]:
         at += length + 1
 
 
-def _read_opt(packet: bytes, at: int) -> tuple[int, int]:
-    """The size and flags of an OPT record. Other additional records are malformed queries to us."""
+def _read_opt(packet: bytes, at: int) -> tuple[int, int, bytes]:
+    """The size, flags and options of an OPT record. Other additional records are malformed queries to us."""
     if len(packet) < at + 11:
         raise Malformed(FORMERR)
     root, kind, size, extra, length = _opt.unpack_from(packet, at)
@@ -254,4 +286,4 @@ def _read_opt(packet: bytes, at: int) -> tuple[int, int]:
         raise Malformed(FORMERR)
     if extra >> 16 & 0xFF:
         raise Malformed(BADVERS)
-    return max(size, MIN_UDP_SIZE), extra & 0xFFFF
+    return max(size, MIN_UDP_SIZE), extra & 0xFFFF, packet[at + 11 : at + 11 + length]

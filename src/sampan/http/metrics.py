@@ -5,6 +5,7 @@ global registry: two components in one process never mix their figures.
 Source: https://prometheus.io/docs/instrumenting/exposition_formats/ (version 0.0.4).
 """
 
+import os
 import resource
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,15 @@ class Metric:
 
     def lines(self) -> Iterator[str]:
         raise AssertionError("a metric is of some kind")
+
+    def counts(self) -> Iterator[tuple[Labels, float]]:
+        """The present figures: values, or how much was observed."""
+        raise AssertionError("a metric is of some kind")
+
+    def total(self, **labels: str) -> float:
+        """The sum over all figures that have these labels at least."""
+        wanted = set(labels.items())
+        return sum(value for found, value in self.counts() if wanted <= set(zip(self._labels, found, strict=True)))
 
     def _sample(self, values: Labels, value: float, suffix: str = "", bound: str = "") -> str:
         pairs = sorted(f'{name}="{_escaped(text)}"' for name, text in zip(self._labels, values, strict=True))
@@ -52,9 +62,12 @@ class Counter(Metric):
         for labels, value in self._values.items():
             yield self._sample(labels, value)
 
+    def counts(self) -> Iterator[tuple[Labels, float]]:
+        yield from self._values.items()
+
 
 class Gauge(Metric):
-    """A present value, asked for when it is shown, so that keeping it costs nothing."""
+    """A present value, asked for when it is shown, so that keeping it costs nothing; or set by who knows it."""
 
     kind = "gauge"
 
@@ -66,9 +79,21 @@ class Gauge(Metric):
         """Show what `source` says. The last source given for the same labels counts."""
         self._sources[labels] = source
 
+    def set(self, value: float, *labels: str) -> None:
+        """Show this from now on."""
+        self._sources[labels] = lambda: value
+
+    def clear(self) -> None:
+        """Show nothing any more."""
+        self._sources.clear()
+
     def lines(self) -> Iterator[str]:
+        for labels, value in self.counts():
+            yield self._sample(labels, value)
+
+    def counts(self) -> Iterator[tuple[Labels, float]]:
         for labels, source in self._sources.items():
-            yield self._sample(labels, source())
+            yield labels, source()
 
 
 class Level(Metric):
@@ -99,6 +124,9 @@ class Value(Metric):
     def lines(self) -> Iterator[str]:
         yield self._sample((), self.value)
 
+    def counts(self) -> Iterator[tuple[Labels, float]]:
+        yield (), self.value
+
 
 class Histogram(Metric):
     """Observations counted by upper bound."""
@@ -111,13 +139,18 @@ class Histogram(Metric):
         self._counts: dict[Labels, list[int]] = {} if labels else {(): [0] * (len(self._bounds) + 1)}
         self._sums: dict[Labels, float] = dict.fromkeys(self._counts, 0.0)
 
-    def observe(self, value: float, *labels: str) -> None:
+    def observe(self, value: float, *labels: str, times: int = 1) -> None:
+        """Note a value that was seen once, or so many times."""
         counts = self._counts.get(labels)
         if counts is None:
             counts = self._counts[labels] = [0] * (len(self._bounds) + 1)
             self._sums[labels] = 0.0
-        counts[bisect_left(self._bounds, value)] += 1
-        self._sums[labels] += value
+        counts[bisect_left(self._bounds, value)] += times
+        self._sums[labels] += value * times
+
+    def counts(self) -> Iterator[tuple[Labels, float]]:
+        for labels, counts in self._counts.items():
+            yield labels, sum(counts)
 
     def lines(self) -> Iterator[str]:
         bounds = [f"{bound:g}" for bound in self._bounds] + ["+Inf"]
@@ -138,15 +171,21 @@ class Registry:
 
     def __init__(self) -> None:
         self._metrics: list[Metric] = []
-        usage = self.add(Gauge("process_cpu_seconds_total", "Total user and system CPU time spent in seconds."))
-        usage.kind = "counter"
-        usage.read(_cpu_seconds)
-        memory = self.add(Gauge("process_resident_memory_bytes", "Resident memory size in bytes."))
-        memory.read(_resident_bytes)
+        for name, kind, text, source in _PROCESS:
+            gauge = self.add(Gauge(name, text))
+            gauge.kind = kind
+            gauge.read(source)
 
     def add(self, metric: M) -> M:
         self._metrics.append(metric)
         return metric
+
+    def named(self, name: str) -> Metric:
+        """One family. Raises KeyError."""
+        for metric in self._metrics:
+            if metric.name == name:
+                return metric
+        raise KeyError(name)
 
     def render(self) -> bytes:
         """The whole answer to /metrics."""
@@ -165,6 +204,33 @@ def _cpu_seconds() -> float:
     return round(usage.ru_utime + usage.ru_stime, 3)
 
 
-def _resident_bytes() -> float:
+def _pages(at: int) -> float:
     with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+        return int(file.read().split()[at]) * resource.getpagesize()
+
+
+def _limit(which: int) -> float:
+    limit = resource.getrlimit(which)[0]
+    return float(limit) if limit != resource.RLIM_INFINITY else -1.0
+
+
+def _started() -> float:
+    """When the process began: the boot's time and, in ticks after it, the 22nd field of stat (proc(5))."""
+    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
+        ticks = int(file.read().rpartition(")")[2].split()[19])
+    with open("/proc/stat", encoding="ascii") as file:
+        boot = next(int(line.split()[1]) for line in file if line.startswith("btime"))
+    return boot + ticks / os.sysconf("SC_CLK_TCK")
+
+
+_PROCESS: tuple[tuple[str, str, str, Callable[[], float]], ...] = (
+    ("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.", _cpu_seconds),
+    ("process_max_fds", "gauge", "Maximum number of open file descriptors.", lambda: _limit(resource.RLIMIT_NOFILE)),
+    ("process_open_fds", "gauge", "Number of open file descriptors.", lambda: len(os.listdir("/proc/self/fd")) - 1),
+    ("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", lambda: _pages(1)),
+    ("process_start_time_seconds", "gauge", "Start time of the process since unix epoch in seconds.", _started),
+    ("process_virtual_memory_bytes", "gauge", "Virtual memory size in bytes.", lambda: _pages(0)),
+    ("process_virtual_memory_max_bytes", "gauge", "Maximum amount of virtual memory available in bytes.",
+     lambda: _limit(resource.RLIMIT_AS)),
+)  # fmt: skip
+"""As Prometheus' own libraries show them."""

@@ -4,7 +4,7 @@ import pytest
 
 from sampan.dns import config, defaults
 from sampan.dns.corefile import CorefileError, parse, zones_of
-from sampan.dns.plugins.forward_options import ForwardOptions
+from sampan.dns.plugins.forward_options import ForwardOptions, Target
 from sampan.dns.plugins.table import BY_NAME, PLUGINS
 
 
@@ -39,7 +39,9 @@ def test_kubeadms_corefile_is_understood():
     assert kubernetes.reverse == kubernetes.fallthrough == ("in-addr.arpa", "ip6.arpa")
     assert (kubernetes.zone.pods, kubernetes.zone.ttl) == ("insecure", 30)
     assert server.options("health").lameduck == 5
-    assert server.options("forward") == ForwardOptions(servers=(("10.0.0.1", 53),), max_concurrent=1000, fail_fast=True)
+    assert server.options("forward") == ForwardOptions(
+        servers=(Target(("10.0.0.1", 53)),), max_concurrent=1000, fail_fast=True
+    )
     assert server.options("cache").success.most == 30
     assert server.options("prometheus") == ("", 9153)
 
@@ -50,7 +52,7 @@ def test_the_node_local_corefile_is_understood():
     assert server.options("bind") == ("169.254.20.10",)
     assert server.options("health").address == ("169.254.20.10", 8080)
     assert server.options("kubernetes").domains == ("cluster.local",)
-    assert server.options("forward").servers == (("10.0.0.1", 53),)
+    assert server.options("forward").servers == (Target(("10.0.0.1", 53)),)
 
 
 def test_the_port_of_blocks_that_name_none_can_be_chosen():
@@ -97,7 +99,8 @@ MISTAKES = [
     (block("forward ."), 2, "forward: takes at least 2 arguments, not 1"),
     (block("forward . resolver"), 2, "forward: 'resolver' is neither an address nor a file"),
     (block("forward . /no/such/file"), 2, "forward: /no/such/file: no such file"),
-    (block("forward . tls://9.9.9.9"), 2, "forward: 'tls://9.9.9.9': only plain DNS is supported"),
+    (block("forward . https://9.9.9.9"), 2,
+     "forward: 'https://9.9.9.9': resolvers are asked over dns:// or tls://"),
     (block("forward . 10.0.0.1 {", "max_fails x", "}"), 3, "forward: 'x' is not a number from 0 to 2147483648"),
     (block("forward . 10.0.0.1 {", "max_fails", "}"), 3, "forward: 'max_fails' takes 1 argument, not 0"),
     (block("forward . 10.0.0.1 {", "polizy random", "}"), 3, "forward: unknown option 'polizy'"),
@@ -112,7 +115,7 @@ MISTAKES = [
     (block("kubernetes {", "pods some", "}"), 3,
      "kubernetes: unknown mode 'some' of pods; there are disabled, insecure, verified"),
     (block("kubernetes {", "ttl 9999", "}"), 3, "kubernetes: '9999' is not a number from 0 to 3600"),
-    (block("kubernetes {", "upstream", "}"), 3, "kubernetes: unknown option 'upstream'"),
+    (block("kubernetes {", "downstream", "}"), 3, "kubernetes: unknown option 'downstream'; there are endpoint, "),
     (block("cache {", "serve_stale 1h never", "}"), 3,
      "cache: unknown refresh mode 'never'; there are immediate, verify"),
     (block("cache {", "prefetch 1 1m 95%", "}"), 3, "cache: '95%' is not a percentage from 10% to 90%"),
@@ -124,12 +127,13 @@ MISTAKES = [
     (block("log {", "class some", "}"), 3, "log: unknown class 'some'; there are success, denial, error, all"),
     (block("loadbalance weighted"), 2, "loadbalance: unknown policy 'weighted'"),
     (block("autopath @nowhere"), 2, "autopath: unknown source '@nowhere'; there is @kubernetes"),
-    (block("rewrite colour a b"), 2, "rewrite: cannot rewrite 'colour'; name, type and ttl can be"),
+    (block("rewrite colour a b"), 2,
+     "rewrite: cannot rewrite 'colour'; there are name, type, class, edns0, ttl, cname, rcode"),
     (block("rewrite name glob a b"), 2,
      "rewrite: unknown way to match 'glob'; there are exact, prefix, suffix, substring, regex"),
     (block("rewrite name regex ( b"), 2, "rewrite: '(' is not a regular expression: missing )"),
     (block("template IN A {", "rcode MAYBE", "}"), 3, "template: 'MAYBE' is not a response code"),
-    (block("errors {", "consolidate 5m", "}"), 3, "errors: 'consolidate' takes 2 to 3 arguments, not 1"),
+    (block("errors {", "consolidate 5m", "}"), 3, "errors: 'consolidate' takes 2 to 4 arguments, not 1"),
     (block("bufsize 100"), 2, "bufsize: '100' is not a number from 512 to 4096"),
 ]  # fmt: skip
 

@@ -137,7 +137,7 @@ def test_what_kubelet_and_prometheus_ask_is_answered(world):
         assert (await world.get(world.ready, "/ready")).status == 200
         numbers = (await world.get(world.metrics, "/metrics")).body.decode()
         assert "coredns_dns_requests_total{" in numbers
-        assert 'coredns_dns_responses_total{rcode="NOERROR"' in numbers
+        assert 'coredns_dns_responses_total{plugin="kubernetes",rcode="NOERROR"' in numbers
         assert "coredns_dns_request_duration_seconds_bucket{" in numbers
         assert (await world.get(world.metrics, "/")).status == 404
 
@@ -170,6 +170,41 @@ def test_a_changed_corefile_is_served_and_a_broken_one_is_not(world, caplog, mon
         assert "coredns_reload_failed_total 1" in numbers
 
     write("hosts {\n10.9.9.1 foo.example\n}")
+    in_world(world, scenario)
+
+
+def test_a_changed_import_is_served_live_and_variables_stay(world, monkeypatch, caplog):
+    monkeypatch.setattr("sampan.dns.plugins.reload._LEAST_INTERVAL", 0.01)
+    monkeypatch.setenv("SHOP", "shop.example")
+    custom = world.file.parent / "custom"
+    custom.mkdir()
+
+    def write(address):
+        (custom / "shop.override").write_text(f"hosts {{\n{address} {{$SHOP}}\nfallthrough\n}}\n")
+
+    async def scenario():
+        async def shop(*expected):
+            return await world.addresses("shop.example") == list(expected)
+
+        assert await shop("10.9.9.1")
+        write("10.9.9.2")
+        await world.until(lambda: shop("10.9.9.2"))
+        (custom / "shop.override").write_text("hosts {\n10.9.9.3 {$SHOP}\nnonsense\n}\n")
+
+        async def failed():
+            return "reload failed: custom/shop.override:3: hosts: unknown option 'nonsense'" in caplog.text
+
+        await world.until(failed)
+        assert await shop("10.9.9.2")
+        (custom / "shop.override").unlink()
+        await world.until(shop)
+        numbers = (await world.get(world.metrics, "/metrics")).body.decode()
+        assert "coredns_reload_failed_total 1" in numbers
+        assert numbers.count("coredns_reload_version_info{") == 1
+
+    write("10.9.9.1")
+    world.write("reload 10ms", "kubernetes cluster.local", "import custom/*.override", "whoami")
+    world.file.write_text(world.file.read_text().replace("reload 2s 1s", ""))
     in_world(world, scenario)
 
 

@@ -48,7 +48,7 @@ class AutoPath(Plugin):
             found = await self._try(request, f"{base}.{domain}" if domain else base, next)
             if found is not None:
                 request.lasting = False
-                self._around.metrics.add("coredns_autopath_success_total", server=self._around.server)
+                self._around.metrics.autopath.add(self._around.server)
                 return found
         request.lasting = False
         return first

@@ -4,6 +4,7 @@ A plugin answers a request itself, or awaits the next one and may change what th
 really waits, the whole of it runs in one step, without a task (`responder`); who will wait says so with `later()`.
 """
 
+import math
 import types
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field
@@ -14,6 +15,9 @@ from sampan.dns.corefile import Directive
 from sampan.dns.metrics import Metrics
 from sampan.dns.wire import Query, Reply
 
+MOST_HOPS = 8
+"""Of a chain of aliases; a longer one leads round in a circle."""
+
 Address = tuple[str, int]
 Next = Callable[["Request"], Awaitable[Reply]]
 Watcher = Callable[["Request", "Outcome"], None]
@@ -21,6 +25,10 @@ Watcher = Callable[["Request", "Outcome"], None]
 
 class NoAnswer(Exception):
     """Nobody could answer; the client gets SERVFAIL. The text says why."""
+
+
+class Dropped(Exception):
+    """The client is to hear nothing at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,8 @@ class Outcome:
     flags: int
     size: int
     seconds: float
+    empty: bool = False
+    """There was no record in the answer section."""
 
 
 @dataclass(slots=True)
@@ -46,12 +56,28 @@ class Request:
     """The answer depends on nothing but the question and the cluster's objects."""
     turning: bool = False
     """Several addresses take turns to be first."""
+    guarded: bool = False
+    """Who asks decides whether the answer is given; then it is not kept ready."""
     watchers: list[Watcher] = field(default_factory=list)
     """Who wants to hear what was sent; then the answer is not kept ready."""
+    settled: bool = False
+    """A rule of `rewrite` that stops has changed it."""
+    local: Address = ("", 0)
+    """Where the server listens that was asked."""
+    writer: str | None = None
+    """The plugin that has made the answer; empty if the server itself has."""
+    options: dict[int, bytes] = field(default_factory=dict)
+    """EDNS options that a resolver which is asked is to be told."""
+    hops: int = 0
+    """How many questions of the server to itself have led here."""
+    deadline: float = math.inf
+    """On the monotonic clock: after that the client will not wait for an answer."""
 
     def about(self, query: Query) -> "Request":
         """The same client asking something else."""
-        return Request(query, self.client, self.protocol, self.identity, self.size)
+        about = Request(query, self.client, self.protocol, self.identity, self.size, local=self.local)
+        about.options, about.deadline, about.hops = self.options, self.deadline, self.hops + 1
+        return about
 
 
 class Plugin:
@@ -83,6 +109,13 @@ class Surroundings:
     """Asks the whole chain, from its beginning."""
     forget: Callable[[], None]
     """Drops the answers that are kept ready."""
+    followed: bool = False
+    """The next plugin of the chain is of the same kind."""
+
+    @property
+    def zone(self) -> str:
+        """The first zone, as metrics name it."""
+        return f"{self.zones[0]}."
 
 
 class Make(Protocol):
@@ -100,6 +133,14 @@ class Kind:
     name: str
     parse: Callable[[Directive, tuple[str, ...]], Any]
     make: Make | None = None
+    answers: bool = True
+    """It may answer itself, and is then named as who did."""
+    any_class: bool = False
+    """It also sees questions of other classes than IN."""
+    changes_class: bool = False
+    """A question may leave it in another class than it came."""
+    ignored: str = ""
+    """Why it changes nothing here; said once where a Corefile has it."""
 
 
 @types.coroutine
@@ -115,6 +156,12 @@ def in_zone(name: str, zone: str) -> bool:
 
 def in_zones(name: str, zones: tuple[str, ...]) -> bool:
     return any(in_zone(name, zone) for zone in zones)
+
+
+def nothing(directive: Directive, zones: tuple[str, ...]) -> None:
+    """How a directive is read that stands alone. Raises CorefileError."""
+    directive.expect(0)
+    no_options(directive)
 
 
 def no_options(directive: Directive) -> None:

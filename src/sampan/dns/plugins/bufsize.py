@@ -29,4 +29,4 @@ def make(size: int, around: Surroundings) -> Plugin:
     return BufSize(size)
 
 
-KIND = Kind("bufsize", parse, make)
+KIND = Kind("bufsize", parse, make, answers=False, any_class=True)

@@ -6,6 +6,7 @@ renewed before it ends (`prefetch`); one that has ended may still be given while
 """
 
 import asyncio
+import functools
 import time
 from dataclasses import dataclass, replace
 
@@ -37,9 +38,10 @@ class Cache(Plugin):
     def __init__(self, options: CacheOptions, metrics: Metrics, server: str) -> None:
         self._options = options
         self._metrics = metrics
-        self._labels = {"server": server, "view": "", "zones": f"{options.zones[0]}."}
+        self._server, self._zones = server, ",".join(f"{zone}." for zone in options.zones)
         self._entries: dict[str, dict[Key, Entry]] = {"success": {}, "denial": {}}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._show_sizes()
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -47,21 +49,27 @@ class Cache(Plugin):
 
     async def serve(self, request: Request, next: Next) -> Reply:
         query = request.query
-        if not in_zones(query.name, self._options.zones):
+        if request.personal or not in_zones(query.name, self._options.zones):
             return await next(request)
         key, now = _key(query), time.monotonic()
         kind, entry = self._find(key)
         if entry is not None and entry.left(now) > 0:
             self._hit(kind, entry, now)
             if self._worth_renewing(entry, now):
-                self._renew(request, next, entry, "coredns_cache_prefetch_total")
-            return _aged(entry, now)
+                self._metrics.cache_prefetches.add(self._server, self._zones, "")
+                self._renew(request, next, entry)
+            return replace(entry.reply, authoritative=False) if self._options.keep_ttl else _aged(entry, now)
         if entry is not None and entry.left(now) + self._options.stale > 0:
             return await self._serve_stale(request, next, kind, entry, now)
-        self._metrics.add("coredns_cache_requests_total", **self._labels)
-        reply = await self._fetch(request, next)
-        self._metrics.add("coredns_cache_misses_total", **self._labels)
-        return reply
+        return await self._miss(request, next)
+
+    async def _miss(self, request: Request, next: Next) -> Reply:
+        """What others say."""
+        self._metrics.cache_requests.add(self._server, self._zones, "")
+        try:
+            return await self._fetch(request, next)
+        finally:
+            self._metrics.cache_misses.add(self._server, self._zones, "")
 
     def _find(self, key: Key) -> tuple[str, Entry | None]:
         for kind, entries in self._entries.items():
@@ -72,8 +80,8 @@ class Cache(Plugin):
         return "", None
 
     def _hit(self, kind: str, entry: Entry, now: float) -> None:
-        self._metrics.add("coredns_cache_requests_total", **self._labels)
-        self._metrics.add("coredns_cache_hits_total", type=kind, **self._labels)
+        self._metrics.cache_requests.add(self._server, self._zones, "")
+        self._metrics.cache_hits.add(self._server, kind, self._zones, "")
         if now - entry.last_hit > self._options.prefetch_gap:
             entry.hits = 0
         entry.hits += 1
@@ -95,14 +103,12 @@ class Cache(Plugin):
             except NoAnswer:
                 pass
         elif not entry.renewing:
-            self._renew(request, next, entry, "")
-        self._metrics.add("coredns_cache_served_stale_total", **self._labels)
+            self._renew(request, next, entry)
+        self._metrics.cache_stale.add(self._server, self._zones, "")
         return _aged(entry, now)
 
-    def _renew(self, request: Request, next: Next, entry: Entry, counter: str) -> None:
+    def _renew(self, request: Request, next: Next, entry: Entry) -> None:
         """Fetch again beside the answer that is given meanwhile."""
-        if counter:
-            self._metrics.add(counter, **self._labels)
         entry.renewing = True
         task = asyncio.get_running_loop().create_task(self._fetch_beside(request.about(request.query), next, entry))
         self._tasks.add(task)
@@ -119,21 +125,28 @@ class Cache(Plugin):
     async def _fetch(self, request: Request, next: Next) -> Reply:
         query = request.query
         reply = await next(request)
-        self._keep(_key(query), reply)
+        if not request.personal:
+            self._keep(_key(query), reply)
         return reply
 
     def _keep(self, key: Key, reply: Reply) -> None:
         kind, ttl = self._lifetime(reply)
-        if ttl <= 0 or (reply.rcode == wire.SERVFAIL and self._find(key)[1] is not None):
+        if ttl <= 0 or in_zones(key[0], self._options.share(kind).disabled):
+            return
+        if reply.rcode == wire.SERVFAIL and self._find(key)[1] is not None:
             return
         for entries in self._entries.values():
             entries.pop(key, None)
         entries = self._entries[kind]
         entries[key] = Entry(reply, time.monotonic(), ttl)
-        if len(entries) > self._options.capacity(kind):
+        if len(entries) > self._options.share(kind).capacity:
             del entries[next(iter(entries))]
-            self._metrics.add("coredns_cache_evictions_total", type=kind, **self._labels)
-        self._metrics.set("coredns_cache_entries", len(entries), type=kind, **self._labels)
+            self._metrics.cache_evictions.add(self._server, kind, self._zones, "")
+
+    def _show_sizes(self) -> None:
+        for kind, entries in self._entries.items():
+            size = functools.partial(len, entries)
+            self._metrics.cache_entries.read(size, self._server, kind, self._zones, "")
 
     def _lifetime(self, reply: Reply) -> tuple[str, float]:
         """Whether it is a success or a denial, and for how long it may be kept: 0, not at all (RFC 2308)."""

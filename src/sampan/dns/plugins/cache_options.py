@@ -14,10 +14,11 @@ class Share:
     capacity: int = 9984
     most: float = 3600
     least: float = 5
-    disabled: bool = False
+    disabled: tuple[str, ...] = ()
+    """The zones whose answers of this kind are not kept."""
 
     def limit(self, ttl: float) -> float:
-        return 0 if self.disabled else max(min(ttl, self.most), min(self.least, self.most))
+        return max(min(ttl, self.most), min(self.least, self.most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,11 @@ class CacheOptions:
     """For how long after its end an entry may still be given."""
     verify: bool = False
     """Ask first, and give a stale entry only if that fails."""
+    keep_ttl: bool = False
+    """Answers have the time to live that they came with, however old they are."""
 
-    def capacity(self, kind: str) -> int:
-        return self.success.capacity if kind == "success" else self.denial.capacity
+    def share(self, kind: str) -> Share:
+        return self.success if kind == "success" else self.denial
 
 
 def parse(directive: Directive, zones: tuple[str, ...]) -> CacheOptions:
@@ -46,13 +49,13 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> CacheOptions:
     start = 0
     if directive.arguments and directive.arguments[0].isdecimal():
         most = directive.number(0, 1)
-        options = replace(options, success=replace(options.success, most=most), denial=Share(most=min(most, 1800)))
+        options = replace(options, success=replace(options.success, most=most), denial=Share(most=most))
         start = 1
     options = replace(options, zones=directive.zones(start) or zones)
     for option in directive.options:
         read = _READERS.get(option.name)
         if read is None:
-            raise option.unknown()
+            raise option.unknown(_READERS)
         options = replace(options, **read(option, options))
     return options
 
@@ -60,8 +63,8 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> CacheOptions:
 def _share(kind: str) -> Callable[[Directive, CacheOptions], dict[str, Any]]:
     def read(option: Directive, options: CacheOptions) -> dict[str, Any]:
         given = option.expect(1, 3)
-        before: Share = getattr(options, kind)
-        most = option.number(1) if len(given) > 1 else before.most
+        before = options.share(kind)
+        most = option.number(1, 1) if len(given) > 1 else before.most
         least = option.number(2) if len(given) > 2 else before.least
         return {kind: replace(before, capacity=option.number(0), most=most, least=least)}
 
@@ -75,7 +78,7 @@ def _prefetch(option: Directive, options: CacheOptions) -> dict[str, Any]:
         found["prefetch_gap"] = option.seconds(1)
     if len(given) > 2:
         share = given[2].removesuffix("%")
-        if not share.isdecimal() or not 10 <= int(share) <= 90:
+        if share == given[2] or not share.isdecimal() or not 10 <= int(share) <= 90:
             raise option.error(f"{given[2]!r} is not a percentage from 10% to 90%")
         found["prefetch_share"] = int(share) / 100
     return found
@@ -99,10 +102,10 @@ def _servfail(option: Directive, options: CacheOptions) -> dict[str, Any]:
 
 
 def _disable(option: Directive, options: CacheOptions) -> dict[str, Any]:
-    (kind,) = option.expect(1)
+    kind, *_ = option.expect(1, 999)
     if kind not in ("success", "denial"):
         raise option.error(f"cannot disable {kind!r}; there are success, denial")
-    return {kind: replace(getattr(options, kind), disabled=True)}
+    return {kind: replace(options.share(kind), disabled=option.zones(1) or options.zones)}
 
 
 _READERS: dict[str, Callable[[Directive, CacheOptions], dict[str, Any]]] = {
@@ -112,4 +115,5 @@ _READERS: dict[str, Callable[[Directive, CacheOptions], dict[str, Any]]] = {
     "serve_stale": _serve_stale,
     "servfail": _servfail,
     "disable": _disable,
+    "keepttl": lambda option, options: {"keep_ttl": option.flag()},
 }

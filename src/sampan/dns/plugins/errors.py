@@ -13,12 +13,18 @@ from sampan.dns.wire import Reply
 log = logging.getLogger(__name__)
 
 
+LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "info": logging.INFO, "debug": logging.DEBUG}
+
+
 @dataclass(frozen=True, slots=True)
 class Consolidation:
     """Errors that match are only counted, and the count is logged every so many seconds."""
 
     seconds: float
     pattern: re.Pattern[str]
+    level: int = logging.ERROR
+    show_first: bool = False
+    """The first of them is logged at once as well."""
 
 
 class Errors(Plugin):
@@ -41,6 +47,8 @@ class Errors(Plugin):
         if rule is None:
             log.error("plugin/errors: %s", text)
             return
+        if rule.show_first and rule not in self._counts:
+            log.log(rule.level, "plugin/errors: %s", text)
         self._counts[rule] = self._counts.get(rule, 0) + 1
         if rule not in self._timers:
             self._timers[rule] = asyncio.get_running_loop().call_later(rule.seconds, self._summarise, rule)
@@ -48,7 +56,8 @@ class Errors(Plugin):
     def _summarise(self, rule: Consolidation) -> None:
         self._timers.pop(rule).cancel()
         pattern, count = rule.pattern.pattern, self._counts.pop(rule)
-        log.error("plugin/errors: %d errors like '%s' occurred in last %gs", count, pattern, rule.seconds)
+        told = "plugin/errors: %d errors like '%s' occurred in last %gs"
+        log.log(rule.level, told, count, pattern, rule.seconds)
 
     async def stop(self) -> None:
         for rule in list(self._timers):
@@ -59,12 +68,21 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> tuple[Consolidation, 
     directive.expect(0, 1)
     rules: list[Consolidation] = []
     for option in directive.options:
-        if option.name not in ("consolidate", "stacktrace"):
-            raise option.unknown()
         if option.name == "consolidate":
-            option.expect(2, 3)
-            rules.append(Consolidation(option.seconds(0), _pattern(option)))
+            rules.append(_consolidation(option))
+        elif option.name not in ("stacktrace", "panicRecoveryStacktrace"):
+            raise option.unknown(("consolidate", "stacktrace"))
     return tuple(rules)
+
+
+def _consolidation(option: Directive) -> Consolidation:
+    words = option.expect(2, 4)[2:]
+    levels = [word for word in words if word != "show_first"]
+    for word in levels:
+        if word not in LEVELS:
+            raise option.error(f"unknown level {word!r}; there are {', '.join(LEVELS)}, and show_first")
+    level = LEVELS[levels[0]] if levels else logging.ERROR
+    return Consolidation(option.seconds(0), _pattern(option), level, "show_first" in words)
 
 
 def _pattern(option: Directive) -> re.Pattern[str]:
@@ -78,4 +96,4 @@ def make(rules: tuple[Consolidation, ...], around: Surroundings) -> Plugin:
     return Errors(rules)
 
 
-KIND = Kind("errors", parse, make)
+KIND = Kind("errors", parse, make, answers=False, any_class=True)

@@ -113,13 +113,15 @@ class Hosts(Plugin):
         self._stamp = stamp
         lines = [words for line in text.splitlines() if len(words := line.split("#")[0].split()) > 1]
         self._table = Table([*self._options.entries, *lines])
-        self._around.metrics.set("coredns_hosts_entries", sum(map(len, self._table.addresses.values())))
+        self._around.metrics.hosts_entries.set(sum(map(len, self._table.addresses.values())))
+        if stamp[0]:
+            self._around.metrics.hosts_reloaded.set(stamp[0] / 1e9)
         self._around.forget()
 
 
 def parse(directive: Directive, zones: tuple[str, ...]) -> HostsOptions:
     inline = [option for option in directive.options if _is_address(option.name)]
-    file = directive.arguments[0] if directive.arguments else "/dev/null" if inline else _DEFAULT_FILE
+    file = str(directive.path()) if directive.arguments else _DEFAULT_FILE
     values: dict[str, object] = {}
     for option in directive.options:
         match option.name:
@@ -136,7 +138,7 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> HostsOptions:
             case "fallthrough":
                 values["fallthrough"] = option.zones() or ("",)
             case _:
-                raise option.unknown()
+                raise option.unknown(("ADDRESS NAME…", "fallthrough", "no_reverse", "reload", "ttl"))
     entries = tuple((option.name, *option.arguments) for option in inline)
     return HostsOptions(directive.zones(1) or zones, file, entries, **values)  # type: ignore[arg-type]
 

@@ -1,15 +1,18 @@
 """`kubernetes [ZONE…]`: the names of the cluster, from `records`."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sampan.dns import wire
 from sampan.dns.corefile import Directive
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, in_zones
+from sampan.dns.plugins.base import MOST_HOPS, Kind, Next, Plugin, Request, Surroundings, in_zones
 from sampan.dns.records import Zone, ZoneOptions
 from sampan.dns.wire import Query, Reply, encode_name
 from sampan.machinery.selectors import SelectorError, parse_labels
+
+log = logging.getLogger(__name__)
 
 _REVERSE = ("in-addr.arpa", "ip6.arpa")
 
@@ -24,7 +27,13 @@ class KubernetesOptions:
     """Where the next plugin may know what the cluster does not."""
     kubeconfig: tuple[str, str] = ("", "")
     """The file and context that lead to the API server, if not the pod's own account."""
+    endpoint: str = ""
+    """The API server's address, if there is no kubeconfig."""
+    tls: tuple[str, str, str] = ("", "", "")
+    """For that: a certificate, its key, and the authorities to trust."""
     zone: ZoneOptions = field(default_factory=ZoneOptions)
+    remarks: tuple[str, ...] = ()
+    """What is to be said in the log when this is served."""
 
 
 class Kubernetes(Plugin):
@@ -50,6 +59,8 @@ class Kubernetes(Plugin):
     async def _follow(self, request: Request, ours: Reply) -> Reply:
         """Our own records and, behind them, those that the whole server finds for the name they lead to."""
         query = request.query
+        if request.hops >= MOST_HOPS:
+            return replace(ours, rcode=wire.SERVFAIL)
         question = encode_name(ours.chase) + query.question[-4:]
         behind = await self._resolve(request.about(replace(query, name=ours.chase, question=question)))
         return replace(behind, answers=(*ours.answers, *behind.answers), authoritative=True, authentic=False)
@@ -77,11 +88,24 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> KubernetesOptions:
         elif option.name == "kubeconfig":
             file, context = (*option.expect(1, 2), "")[:2]
             options = replace(options, kubeconfig=(file, context))
+        elif option.name == "endpoint":
+            options = replace(options, endpoint=_endpoint(option))
+        elif option.name == "tls":
+            option.expect(3)
+            options = replace(options, tls=(str(option.path(0)), str(option.path(1)), str(option.path(2))))
         elif option.name in _READERS:
             options = replace(options, zone=replace(options.zone, **_READERS[option.name](option)))
+        elif option.name in _IGNORED:
+            remark = f"{option.file}:{option.line}: kubernetes: {option.name} is ignored: {_IGNORED[option.name]}"
+            options = replace(options, remarks=(*options.remarks, remark))
         else:
-            raise option.unknown()
+            raise option.unknown((*_READERS, "endpoint", "fallthrough", "kubeconfig", "tls"))
     return options
+
+
+def _endpoint(option: Directive) -> str:
+    (url,) = option.expect(1)
+    return url if "://" in url else f"http://{url}"
 
 
 def _pods(option: Directive) -> dict[str, Any]:
@@ -91,11 +115,14 @@ def _pods(option: Directive) -> dict[str, Any]:
     return {"pods": mode}
 
 
-def _labels(option: Directive) -> dict[str, Any]:
-    try:
-        return {"labels": parse_labels(" ".join(option.expect(1, 999)))}
-    except SelectorError as error:
-        raise option.error(str(error)) from error
+def _selector(name: str) -> Callable[[Directive], dict[str, Any]]:
+    def read(option: Directive) -> dict[str, Any]:
+        try:
+            return {name: parse_labels(" ".join(option.expect(1, 999)))}
+        except SelectorError as error:
+            raise option.error(str(error)) from error
+
+    return read
 
 
 def _ttl(option: Directive) -> dict[str, Any]:
@@ -105,14 +132,15 @@ def _ttl(option: Directive) -> dict[str, Any]:
 
 def _ignore(option: Directive) -> dict[str, Any]:
     if option.expect(1) != ("empty_service",):
-        raise option.error(f"unknown thing to ignore: {option.arguments[0]!r}")
+        raise option.error(f"unknown thing to ignore: {option.arguments[0]!r}; there is empty_service")
     return {"ignore_empty": True}
 
 
 _READERS: dict[str, Callable[[Directive], dict[str, Any]]] = {
     "pods": _pods,
     "ttl": _ttl,
-    "labels": _labels,
+    "labels": _selector("labels"),
+    "namespace_labels": _selector("namespace_labels"),
     "namespaces": lambda option: {"namespaces": option.expect(1, 999)},
     "noendpoints": lambda option: {"endpoints": not option.flag()},
     "endpoint_pod_names": lambda option: {"endpoint_pod_names": option.flag()},
@@ -120,7 +148,19 @@ _READERS: dict[str, Callable[[Directive], dict[str, Any]]] = {
 }
 
 
+_IGNORED = {
+    "resyncperiod": "the watch misses nothing",
+    "upstream": "aliases are looked up with this server itself",
+    "startup_timeout": "names are served as soon as the cluster is known, and not before",
+    "apiserver_qps": "the watches are all that is asked",
+    "apiserver_burst": "the watches are all that is asked",
+    "apiserver_max_inflight": "the watches are all that is asked",
+}
+
+
 def make(options: KubernetesOptions, around: Surroundings) -> Plugin:
+    for remark in options.remarks:
+        log.warning("%s", remark)
     return Kubernetes(options, around)
 
 

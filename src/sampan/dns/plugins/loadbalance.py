@@ -21,4 +21,4 @@ def make(options: None, around: Surroundings) -> Plugin:
     return LoadBalance()
 
 
-KIND = Kind("loadbalance", parse, make)
+KIND = Kind("loadbalance", parse, make, answers=False)

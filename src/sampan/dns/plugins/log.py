@@ -1,6 +1,7 @@
 """`log [ZONE…] [FORMAT] { class … }`: a line for each query, in CoreDNS's formats."""
 
 import logging
+import math
 import re
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ class LogOptions:
     zones: tuple[str, ...]
     format: str = COMMON
     classes: tuple[str, ...] = ("all",)
+    slow: float = math.inf
+    """Answers that took longer are logged whatever their class."""
 
 
 class Log(Plugin):
@@ -41,20 +44,22 @@ class Log(Plugin):
 
     def _write(self, request: Request, query: Query, outcome: Outcome) -> None:
         classes = self._options.classes
-        if "all" in classes or class_of(outcome.rcode) in classes:
+        if "all" in classes or class_of(outcome) in classes or outcome.seconds > self._options.slow:
             log.info("%s", line(self._options.format, request, query, outcome))
 
 
-def class_of(rcode: int) -> str:
-    """Which of the classes of answers one belongs to."""
-    return {wire.NOERROR: "success", wire.NXDOMAIN: "denial"}.get(rcode, "error")
+def class_of(outcome: Outcome) -> str:
+    """Which of the classes of answers one belongs to. An empty answer is a denial too."""
+    if outcome.rcode == wire.NOERROR:
+        return "denial" if outcome.empty else "success"
+    return "denial" if outcome.rcode == wire.NXDOMAIN else "error"
 
 
 def line(format: str, request: Request, query: Query, outcome: Outcome) -> str:
     """One line of the log; fields that it does not know are shown as `-`."""
-    host = request.client[0]
     fields = {
-        "remote": f"[{host}]" if ":" in host else host,
+        "remote": _shown(request.client[0]),
+        "local": _shown(request.local[0]),
         "port": str(request.client[1]),
         ">id": str(request.identity),
         "type": wire.TYPE_NAMES.get(query.type, f"TYPE{query.type}"),
@@ -73,24 +78,38 @@ def line(format: str, request: Request, query: Query, outcome: Outcome) -> str:
     return _FIELD.sub(lambda found: fields.get(found[1], "-"), format)
 
 
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def parse(directive: Directive, zones: tuple[str, ...]) -> LogOptions:
     names, format = list(directive.arguments), COMMON
     if names and ("{" in names[-1] or not zones_of(names[-1])):
         format = names.pop().replace("{combined}", COMBINED).replace("{common}", COMMON)
     found = tuple(zone for name in names for zone in zones_of(name))
     classes: tuple[str, ...] = ()
+    slow = math.inf
     for option in directive.options:
-        if option.name != "class":
-            raise option.unknown()
-        for name in option.expect(1, 999):
-            if name not in _CLASSES:
-                raise option.error(f"unknown class {name!r}; there are {', '.join(_CLASSES)}")
-        classes += option.arguments
-    return LogOptions(found or zones, format, classes or ("all",))
+        match option.name:
+            case "class":
+                classes += _classes(option)
+            case "minDuration":
+                option.expect(1)
+                slow = option.seconds()
+            case _:
+                raise option.unknown(("class", "minDuration"))
+    return LogOptions(found or zones, format, classes or ("all",), slow)
+
+
+def _classes(option: Directive) -> tuple[str, ...]:
+    for name in option.expect(1, 999):
+        if name not in _CLASSES:
+            raise option.error(f"unknown class {name!r}; there are {', '.join(_CLASSES)}")
+    return option.arguments
 
 
 def make(options: LogOptions, around: Surroundings) -> Plugin:
     return Log(options)
 
 
-KIND = Kind("log", parse, make)
+KIND = Kind("log", parse, make, answers=False, any_class=True)

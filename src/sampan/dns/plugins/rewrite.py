@@ -1,164 +1,269 @@
-"""`rewrite [continue|stop] FIELD …`: ask for something else than the client did, and answer under the name it used."""
+"""`rewrite [continue|stop] FIELD …`: ask for something else than the client did, and answer under the name it used.
+
+Each line is a rule of its own, in the order of the Corefile. A rule that stops, as those do that do not say `continue`,
+is the last that changes a query. What comes back passes the rules in the opposite order.
+"""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from sampan.dns import wire
+from sampan.dns import decode, wire
 from sampan.dns.corefile import Directive, zones_of
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings
+from sampan.dns.plugins import rewrite_edns
+from sampan.dns.plugins.base import MOST_HOPS, Kind, Next, NoAnswer, Plugin, Request, Surroundings
+from sampan.dns.plugins.rewrite_names import Matcher, Rename, matcher, pattern, renamed, type_of
 from sampan.dns.wire import Query, Record, Reply, encode_name
 
-Rename = Callable[[str], str | None]
-"""The name to ask instead, or None where a rule does not apply."""
+FIELDS = ("name", "type", "class", "edns0", "ttl", "cname", "rcode")
+_MOST_TTL = 0x7FFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """Another name is asked for; `owners` and `values` rewrite names in the answer, besides the name asked for."""
+
+    rename: Matcher
+    owners: tuple[Rename, ...] = ()
+    values: tuple[Rename, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """Another type or class is asked for."""
+
+    field: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class TTL:
+    match: Matcher
+    least: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A CNAME that leads somewhere leads somewhere else."""
+
+    match: Matcher
+
+
+@dataclass(frozen=True, slots=True)
+class RCode:
+    match: Matcher
+    before: int
+    after: int
+
+
+Change = Name | Number | TTL | Alias | RCode | rewrite_edns.Option
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line. Exactly one of `rename`, `types` and `ttl` is set."""
+    """One line."""
 
+    change: Change
     goes_on: bool = False
-    rename: Rename | None = None
-    answers: tuple[tuple[re.Pattern[str], str], ...] = ()
-    """How other names in the answer are rewritten."""
-    types: tuple[int, int] | None = None
-    ttl: tuple[Rename, int, int] | None = None
 
 
 class Rewrite(Plugin):
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, around: Surroundings) -> None:
         self._rule = rule
+        self._resolve = around.resolve
 
     async def serve(self, request: Request, next: Next) -> Reply:
-        rule, query = self._rule, request.query
-        if rule.ttl is not None and rule.ttl[0](query.name) is not None:
-            return _with_ttl(await next(request), *rule.ttl[1:])
-        if rule.types is not None and query.type == rule.types[0]:
-            changed = replace(query, type=rule.types[1], question=_question(query.name, rule.types[1]))
-            return await self._ask(request, changed, next)
-        name = rule.rename(query.name) if rule.rename is not None else None
-        if name is None or name == query.name or not zones_of(name):
+        if request.settled:
             return await next(request)
-        reply = await self._ask(request, replace(query, name=name, question=_question(name, query.type)), next)
-        return self._rename_back(reply, name, query.name)
-
-    async def _ask(self, request: Request, query: Query, next: Next) -> Reply:
-        """Let the rest of the chain see another question, then restore the client's."""
-        asked, request.query = request.query, query
+        change, query = self._rule.change, request.query
+        if isinstance(change, TTL | Alias | RCode):
+            return await self._change_reply(request, change, next)
+        if isinstance(change, rewrite_edns.Option):
+            request.settled = change.apply(request) and not self._rule.goes_on
+            return await next(request)
+        changed = _changed(query, change)
+        if changed is None:
+            return await next(request)
+        request.settled = not self._rule.goes_on
+        request.query = changed
         try:
-            return await next(request)
+            reply = await next(request)
         finally:
-            request.query = asked
+            request.query = query
+        return _restored(reply, change, changed.name, query.name) if isinstance(change, Name) else reply
 
-    def _rename_back(self, reply: Reply, asked: str, original: str) -> Reply:
-        def renamed(record: Record) -> Record:
-            if record.name == asked:
-                return replace(record, name=original)
-            for pattern, template in self._rule.answers:
-                if (found := pattern.search(f"{record.name}.")) is not None:
-                    return replace(record, name=_fill(template, found).rstrip("."))
-            return record
+    async def _change_reply(self, request: Request, change: TTL | Alias | RCode, next: Next) -> Reply:
+        if isinstance(change, Alias):
+            return await self._follow(request, change, await next(request))
+        if change.match(request.query.name) is None:
+            return await next(request)
+        request.settled = not self._rule.goes_on
+        reply = await next(request)
+        if isinstance(change, RCode):
+            return replace(reply, rcode=change.after) if reply.rcode == change.before else reply
+        answers = (replace(each, ttl=min(max(each.ttl, change.least), change.most)) for each in reply.answers)
+        return replace(reply, answers=tuple(answers))
 
-        return replace(
-            reply, answers=tuple(map(renamed, reply.answers)), additional=tuple(map(renamed, reply.additional))
-        )
+    async def _follow(self, request: Request, change: Alias, reply: Reply) -> Reply:
+        """Where the alias is changed, what was behind it is replaced by what is behind the new one."""
+        query = request.query
+        for at, record in enumerate(reply.answers):
+            target = change.match(decode.name_text(record.data)) if record.type == wire.CNAME else None
+            if target is None:
+                continue
+            alias = replace(record, data=encode_name(target))
+            if query.type == wire.CNAME or request.hops >= MOST_HOPS:
+                return replace(reply, answers=(*reply.answers[:at], alias, *reply.answers[at + 1 :]))
+            about = request.about(replace(query, name=target, question=_question(target, query.type, query.klass)))
+            behind = await self._resolve(about)
+            request.lasting = False
+            return replace(behind, answers=(*reply.answers[:at], alias, *behind.answers))
+        return reply
 
 
-def _question(name: str, kind: int) -> bytes:
-    return encode_name(name) + kind.to_bytes(2, "big") + b"\0\1"
+def _changed(query: Query, change: Name | Number) -> Query | None:
+    """What is asked instead; None if the rule does not apply. Raises NoAnswer."""
+    name, kind, klass = query.name, query.type, query.klass
+    if isinstance(change, Name):
+        found = change.rename(name)
+        if found is None:
+            return None
+        if not zones_of(found or "."):
+            raise NoAnswer(f"invalid name after rewrite: {found}")
+        name = found
+    elif change.field == "type":
+        kind = change.after if kind == change.before else kind
+    else:
+        klass = change.after if klass == change.before else klass
+    if (name, kind, klass) == (query.name, query.type, query.klass):
+        return None
+    return replace(query, name=name, type=kind, klass=klass, question=_question(name, kind, klass))
 
 
-def _with_ttl(reply: Reply, least: int, most: int) -> Reply:
-    answers = tuple(replace(record, ttl=min(max(record.ttl, least), most)) for record in reply.answers)
-    return replace(reply, answers=answers)
+def _restored(reply: Reply, change: Name, asked: str, original: str) -> Reply:
+    """The reply under the name that the client has used."""
+
+    def restored(record: Record) -> Record:
+        owner = original if record.name == asked else _first(change.owners, record.name)
+        data = record.data
+        if change.values:
+            data = decode.rename_data(record.type, data, lambda name: _first(change.values, name))
+        return replace(record, name=record.name if owner is None else owner, data=data)
+
+    try:
+        answers, additional = (tuple(map(restored, section)) for section in (reply.answers, reply.additional))
+    except ValueError as error:
+        raise NoAnswer(f"rewriting an answer: {error}") from error
+    return replace(reply, answers=answers, additional=additional)
+
+
+def _first(renames: tuple[Rename, ...], name: str) -> str | None:
+    return next((found for rename in renames if (found := rename(name)) is not None), None)
+
+
+def _question(name: str, kind: int, klass: int) -> bytes:
+    return encode_name(name) + kind.to_bytes(2, "big") + klass.to_bytes(2, "big")
+
+
+# --- reading
 
 
 def parse(directive: Directive, zones: tuple[str, ...]) -> Rule:
-    words = list(directive.expect(2, 999))
-    goes_on = words[0] == "continue"
-    if words[0] in ("continue", "stop"):
+    """From one line, or from a block that has a line for the query and lines for the answer."""
+    words = list(directive.arguments)
+    for option in directive.options:
+        words += (option.name, *option.arguments)
+    goes_on = words[:1] == ["continue"]
+    if words[:1] in (["continue"], ["stop"]):
         words.pop(0)
-    field = words.pop(0)
-    match field:
-        case "name":
-            answers = _answer_rules(directive, words)
-            return replace(_name_rule(directive, words), goes_on=goes_on, answers=answers)
-        case "type" if len(words) == 2:
-            return Rule(goes_on, types=(_type(directive, words[0]), _type(directive, words[1])))
-        case "ttl":
-            least, _, most = (words.pop() if words else "").partition("-")
-            most = most or least
-            if not (least.isdecimal() and most.isdecimal()):
-                raise directive.error("a ttl is a number, or a range such as 30-300")
-            rename = _name_rule(directive, [*words, "."] if len(words) < 3 else words).rename
-            return Rule(goes_on, ttl=(rename or (lambda name: None), int(least), int(most)))
-        case _ if zones_of(field) and not words[1:] and words:
-            return replace(_name_rule(directive, [field, *words]), goes_on=goes_on)
-    raise directive.error(f"cannot rewrite {field!r}; name, type and ttl can be")
+    if len(words) < 2:
+        raise directive.error("expected: rewrite [continue|stop] FIELD FROM TO")
+    if words[0] not in FIELDS and len(words) == 2 and zones_of(words[0]):
+        words.insert(0, "name")
+    field, *rest = words
+    if field not in FIELDS:
+        raise directive.error(f"cannot rewrite {field!r}; there are {', '.join(FIELDS)}")
+    return Rule(_READERS[field](directive, rest), goes_on)
 
 
-def _answer_rules(directive: Directive, words: list[str]) -> tuple[tuple[re.Pattern[str], str], ...]:
-    """Take `answer auto` and `answer name FROM TO` off the end of a rule. Names asked for are restored in any case."""
-    if "answer" not in words:
-        return ()
-    at = words.index("answer")
-    given = words[at + 1 :]
-    del words[at:]
-    if given == ["auto"]:
-        return ()
-    if len(given) != 3 or given[0] != "name":
-        raise directive.error("expected 'answer auto' or 'answer name FROM TO'")
-    return ((_pattern(directive, given[1]), given[2]),)
+def _name(directive: Directive, words: list[str]) -> Change:
+    at = words.index("answer") if "answer" in words else len(words)
+    question, rest = words[:at], words[at:]
+    rename = matcher(directive, question, "name [exact|prefix|suffix|substring|regex] FROM TO")
+    owners: list[Rename] = []
+    values: list[Rename] = []
+    while rest:
+        match rest:
+            case ["answer", "auto", *rest]:
+                owners.append(rename.backwards())
+                values.append(rename.backwards())
+            case ["answer", "name", before, after, *rest]:
+                owners.append(_by_pattern(directive, before, after))
+            case ["answer", "value", before, after, *rest]:
+                values.append(_by_pattern(directive, before, after))
+            case _:
+                raise directive.error("expected: answer auto, answer name FROM TO or answer value FROM TO")
+    return Name(rename, tuple(owners), tuple(values))
 
 
-def _name_rule(directive: Directive, words: list[str]) -> Rule:
-    how, *given = words if len(words) > 2 else ["exact", *words]
-    if len(given) != 2:
-        raise directive.error("expected: name [exact|prefix|suffix|substring|regex] FROM TO")
-    before, after = given
-    plain, new = before.lower().rstrip("."), after.lower().rstrip(".")
-    match how:
-        case "exact":
-            return Rule(rename=lambda name: new if name == plain else None)
-        case "prefix":
-            start = before.lower()
-            return Rule(rename=lambda name: after.lower() + name[len(start) :] if name.startswith(start) else None)
-        case "suffix":
-            return Rule(rename=lambda name: name[: len(name) - len(plain)] + new if name.endswith(plain) else None)
-        case "substring":
-            return Rule(rename=lambda name: name.replace(before.lower(), after.lower()) if before in name else None)
-        case "regex":
-            pattern = _pattern(directive, before)
-            return Rule(rename=lambda name: _renamed(pattern, after, name))
-    raise directive.error(f"unknown way to match {how!r}; there are exact, prefix, suffix, substring, regex")
+def _by_pattern(directive: Directive, before: str, after: str) -> Rename:
+    expression = pattern(directive, before)
+    return lambda name: renamed(expression, after, name)
 
 
-def _renamed(pattern: re.Pattern[str], template: str, name: str) -> str | None:
-    found = pattern.search(f"{name}.") or pattern.search(name)
-    return _fill(template, found).lower().rstrip(".") if found is not None else None
+def _type(directive: Directive, words: list[str]) -> Change:
+    if len(words) != 2:
+        raise directive.error("expected: type FROM TO")
+    return Number("type", type_of(directive, words[0]), type_of(directive, words[1]))
 
 
-def _fill(template: str, found: re.Match[str]) -> str:
-    """`{1}` is the first group."""
-    return re.sub(r"\{(\d+)\}", lambda at: found[int(at[1])] if int(at[1]) <= len(found.groups()) else "", template)
+def _class(directive: Directive, words: list[str]) -> Change:
+    known = {name: number for number, name in wire.CLASS_NAMES.items()}
+    if len(words) != 2 or not {word.upper() for word in words} <= known.keys():
+        raise directive.error(f"expected: class FROM TO, of {', '.join(known)}")
+    return Number("class", known[words[0].upper()], known[words[1].upper()])
 
 
-def _pattern(directive: Directive, text: str) -> re.Pattern[str]:
-    try:
-        return re.compile(text, re.IGNORECASE)
-    except re.error as error:
-        raise directive.error(f"{text!r} is not a regular expression: {error}") from error
+def _ttl(directive: Directive, words: list[str]) -> Change:
+    usage = "ttl [exact|prefix|suffix|substring|regex] NAME SECONDS|LEAST-MOST"
+    match = matcher(directive, [*words[:-1], "."], usage)
+    bounds = re.fullmatch(r"(\d+)|(\d*)-(\d*)", words[-1])
+    if bounds is None or words[-1] == "-":
+        raise directive.error("a ttl is a number, or a range such as 30-300, 30- or -300")
+    least, most = int(bounds[1] or bounds[2] or 0), int(bounds[1] or bounds[3] or _MOST_TTL)
+    if not least <= most <= _MOST_TTL:
+        raise directive.error(f"{words[-1]!r} is not a range of ttls")
+    return TTL(match, least, most)
 
 
-def _type(directive: Directive, name: str) -> int:
-    for number, known in wire.TYPE_NAMES.items():
-        if known == name.upper():
-            return number
-    raise directive.error(f"{name!r} is not a type of records")
+def _cname(directive: Directive, words: list[str]) -> Change:
+    return Alias(matcher(directive, words, "cname [exact|prefix|suffix|substring|regex] FROM TO"))
+
+
+def _rcode(directive: Directive, words: list[str]) -> Change:
+    known = {name: code for code, name in wire.RCODE_NAMES.items()}
+    match = matcher(directive, [*words[:-2], "."], "rcode [exact|prefix|suffix|substring|regex] NAME FROM TO")
+    for word in words[-2:]:
+        if word.upper() not in known:
+            raise directive.error(f"{word!r} is not a response code")
+    return RCode(match, known[words[-2].upper()], known[words[-1].upper()])
+
+
+_READERS: dict[str, Callable[[Directive, list[str]], Change]] = {
+    "name": _name,
+    "type": _type,
+    "class": _class,
+    "edns0": rewrite_edns.parse,
+    "ttl": _ttl,
+    "cname": _cname,
+    "rcode": _rcode,
+}
 
 
 def make(rule: Rule, around: Surroundings) -> Plugin:
-    return Rewrite(rule)
+    return Rewrite(rule, around)
 
 
-KIND = Kind("rewrite", parse, make)
+KIND = Kind("rewrite", parse, make, answers=False, any_class=True, changes_class=True)

@@ -25,7 +25,7 @@ class Batches:
         self._sums[at] += seconds
 
     def settle(self, answered: Mapping[str, int], histogram: Histogram, server: str) -> None:
-        """Give each zone its share of the times, by how many answers were its own. What does not come out even waits."""
+        """Give each zone its share of the times, by how many answers were its own; what is not even yet waits."""
         for zone, times in answered.items():
             self._owed[zone] = self._owed.get(zone, 0) + times
         for at, count in enumerate(self._counts):

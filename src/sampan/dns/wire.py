@@ -40,6 +40,7 @@ _type_class = struct.Struct("!2H")
 _record = struct.Struct("!HHIH")
 _opt = struct.Struct("!BHHIH")
 _code_size = struct.Struct("!2H")
+_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
 class NotAnswerable(Exception):
@@ -102,6 +103,8 @@ class Reply:
     authentic: bool = False
     options: tuple[tuple[int, bytes], ...] = ()
     """EDNS options, code and data, for a client that knows EDNS."""
+    klass: int = IN
+    """The class of all its records."""
     raised: int = 0
     """Flags of the header that are set, whatever they would have been;"""
     lowered: int = 0
@@ -155,7 +158,7 @@ def build(query: Query, reply: Reply, limit: int) -> bytes:
     were left out (RFC 2181, section 9).
     """
     options = encode_options(reply.options) if query.edns_size else b""
-    writer = _Writer(query, limit - HEADER_SIZE - (11 + len(options) if query.edns_size else 0))
+    writer = _Writer(query, reply.klass, limit - HEADER_SIZE - (11 + len(options) if query.edns_size else 0))
     counts = [writer.add_all(section) for section in (reply.answers, reply.authority)]
     flags = QR | query.flags & (RECURSION_DESIRED | CHECKING_DISABLED) | RECURSION_AVAILABLE | reply.rcode & 0xF
     flags |= (AUTHORITATIVE if reply.authoritative else 0) | (TRUNCATED if writer.full else 0)
@@ -207,6 +210,11 @@ def encode_label(label: str) -> bytes:
     return label.replace(INNER_DOT, ".").encode("latin-1")
 
 
+def lower(name: str) -> str:
+    """A name in lower case, as DNS means it: ASCII letters alone (RFC 4343). `str.lower` would change `INNER_DOT`."""
+    return name.translate(_LOWER)
+
+
 def decode_label(data: bytes) -> str:
     return data.lower().decode("latin-1").replace(".", INNER_DOT)
 
@@ -214,11 +222,11 @@ def decode_label(data: bytes) -> str:
 class _Writer:
     """Writes records behind a question, with names compressed, until the space is used up."""
 
-    def __init__(self, query: Query, space: int) -> None:
+    def __init__(self, query: Query, klass: int, space: int) -> None:
         self.body = bytearray(query.question)
         self.full = False
         self._space = space
-        self._class = IN if query.klass == ANY_CLASS else query.klass
+        self._class = klass
         self._offsets: dict[str, int] = {}
         self._remember(query.name, 0)
 

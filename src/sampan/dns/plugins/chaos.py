@@ -35,7 +35,7 @@ class Chaos(Plugin):
         if query.klass != wire.CHAOS or query.type not in (wire.TXT, wire.ANY) or texts is None:
             return await next(request)
         records = tuple(Record(query.name, wire.TXT, _text(text), 0) for text in texts)
-        return Reply(answers=records)
+        return Reply(answers=records, klass=wire.CHAOS)
 
 
 def _text(text: str) -> bytes:

@@ -130,7 +130,7 @@ def _changed(query: Query, change: Name | Number) -> Query | None:
         found = change.rename(name)
         if found is None:
             return None
-        if not zones_of(found or "."):
+        if not _is_name(found):
             raise NoAnswer(f"invalid name after rewrite: {found}")
         name = found
     elif change.field == "type":
@@ -140,6 +140,13 @@ def _changed(query: Query, change: Name | Number) -> Query | None:
     if (name, kind, klass) == (query.name, query.type, query.klass):
         return None
     return replace(query, name=name, type=kind, klass=klass, question=_question(name, kind, klass))
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return bool(encode_name(text))
+    except ValueError:
+        return False
 
 
 def _restored(reply: Reply, change: Name, asked: str, original: str) -> Reply:

@@ -28,13 +28,13 @@ class Matcher:
             case "exact":
                 return new if name == plain else None
             case "prefix":
-                start = self.before.lower()
-                return self.after.lower() + name[len(start) :] if name.startswith(start) else None
+                start = wire.lower(self.before)
+                return wire.lower(self.after) + name[len(start) :] if name.startswith(start) else None
             case "suffix":
                 return name[: len(name) - len(plain)] + new if name.endswith(plain) else None
             case "substring":
-                old = self.before.lower()
-                return name.replace(old, self.after.lower()) if old in name else None
+                old = wire.lower(self.before)
+                return name.replace(old, wire.lower(self.after)) if old in name else None
         return renamed(self.pattern, self.after, name) if self.pattern is not None else None
 
     def backwards(self) -> Rename:
@@ -85,4 +85,4 @@ def type_of(directive: Directive, name: str) -> int:
 
 
 def _plain(name: str) -> str:
-    return name.lower().rstrip(".")
+    return wire.lower(name).rstrip(".")

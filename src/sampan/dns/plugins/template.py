@@ -135,7 +135,7 @@ def record_of(text: str) -> Record:
         kind = dns.rdatatype.from_text(words[0])
         rest, root = " ".join(words[1:]), dns.name.root
         data = dns.rdata.from_text(dns.rdataclass.IN, kind, rest, origin=root, relativize=False).to_wire()
-        owner = name.rstrip(".").lower()
+        owner = wire.lower(name).rstrip(".")
         encode_name(owner)
     except (dns.exception.DNSException, LookupError, ValueError) as error:
         raise NoAnswer(f"not a record: {text!r}: {error}") from error

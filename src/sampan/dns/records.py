@@ -44,7 +44,7 @@ class ZoneOptions:
     endpoints: bool = True
     """Whether headless Services and their endpoints exist."""
     endpoint_pod_names: bool = False
-    """Endpoints without a name of their own are called as their pods, instead of by their addresses."""
+    """Endpoints without a name of their own are called as their pods (whose names may be too long for that)."""
     ignore_empty: bool = False
     """A Service with a virtual address but no ready endpoint does not exist."""
     dns_service: Key = ("kube-system", "kube-dns")
@@ -243,7 +243,7 @@ class Zone:
 
     def _hostname(self, found: ReadyAddress) -> str:
         """The name of an endpoint below its Service: its own, or its pod's if so chosen, or its address with dashes."""
-        pod = found.pod if self._options.endpoint_pod_names else ""
+        pod = found.pod if self._options.endpoint_pod_names and len(found.pod) < 64 else ""
         return found.hostname or pod or found.address.replace(".", "-").replace(":", "-").lower()
 
     def _targets(self, service: Service) -> list[tuple[str, Port, list[str]]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import dns.message
 import dns.rcode
 import pytest
 
-from sampan.client.resources import PODS, SERVICE_ACCOUNTS
+from sampan.client.resources import ENDPOINT_SLICES, PODS, SERVICE_ACCOUNTS, SERVICES
 from sampan.client.rest import Client
 from sampan.dns.main import DNSOptions, run
 from sampan.http.client import HTTPClient
@@ -139,7 +140,49 @@ def test_what_kubelet_and_prometheus_ask_is_answered(world):
         assert "coredns_dns_requests_total{" in numbers
         assert 'coredns_dns_responses_total{plugin="kubernetes",rcode="NOERROR"' in numbers
         assert "coredns_dns_request_duration_seconds_bucket{" in numbers
+        assert 'coredns_kubernetes_rest_client_requests_total{code="200",host="' in numbers
+        assert 'coredns_kubernetes_rest_client_request_duration_seconds_count{host="' in numbers
+        assert "process_start_time_seconds " in numbers
+        assert re.search(r'^coredns_reload_version_info\{hash="sha512",value="[0-9a-f]{128}"\} 1$', numbers, re.M)
         assert (await world.get(world.metrics, "/")).status == 404
+
+    in_world(world, scenario)
+
+
+def test_its_own_health_is_asked_for_and_the_time_of_that_is_shown(world, monkeypatch):
+    monkeypatch.setattr("sampan.dns.doors.CHECK_SECONDS", 0.01)
+
+    async def scenario():
+        async def checked():
+            numbers = (await world.get(world.metrics, "/metrics")).body.decode()
+            return int(re.search(r"^coredns_health_request_duration_seconds_count (\d+)", numbers, re.M)[1]) > 1
+
+        await world.until(checked)
+        assert "coredns_health_request_failures_total 0" in (await world.get(world.metrics, "/metrics")).body.decode()
+
+    in_world(world, scenario)
+
+
+def test_the_change_of_a_headless_services_endpoints_is_timed(world):
+    async def scenario():
+        await world.client.create(SERVICES, service("peers", clusterIP="None"), "default")
+        stamp = {"endpoints.kubernetes.io/last-change-trigger-time": "2024-05-06T07:08:09.123456789Z"}
+        slice_ = {
+            "metadata": {
+                "name": "peers-1",
+                "labels": {"kubernetes.io/service-name": "peers"},
+                "annotations": stamp,
+            },
+            "addressType": "IPv4", "endpoints": [{"addresses": ["10.244.0.1"]}], "ports": [{"port": 80}],
+        }  # fmt: skip
+        await world.client.create(ENDPOINT_SLICES, slice_, "default")
+
+        async def timed():
+            numbers = (await world.get(world.metrics, "/metrics")).body.decode()
+            name = "coredns_kubernetes_dns_programming_duration_seconds_count"
+            return f'{name}{{service_kind="headless_with_selector"}} 1\n' in numbers
+
+        await world.until(timed)
 
     in_world(world, scenario)
 

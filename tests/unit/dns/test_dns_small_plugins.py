@@ -1,6 +1,8 @@
 """The plugins that need a few lines each: acl, any, cancel, chaos, header, local, minimal, nsid, root, whoami."""
 
 import logging
+import re
+from pathlib import Path
 
 import dns.edns
 import dns.flags
@@ -198,6 +200,11 @@ def test_acls_mistakes_and_others_are_told():
 
 def test_no_plugin_is_both_here_and_elsewhere():
     assert not ELSEWHERE & {kind.name for kind in PLUGINS}
+
+
+def test_the_documentation_has_every_plugin_in_the_order_of_the_table():
+    text = (Path(__file__).parents[3] / "docs/corefile.md").read_text()
+    assert re.findall(r"^\| `([a-z]+)` \|", text, re.MULTILINE) == [kind.name for kind in PLUGINS]
 
 
 # --- log, errors, template: the newer options

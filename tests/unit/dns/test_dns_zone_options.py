@@ -3,6 +3,11 @@
 import dns.rcode
 import pytest
 
+from sampan.client.config import Config
+from sampan.dns import config
+from sampan.dns.feed import Feed
+from sampan.dns.metrics import Metrics
+
 Z = "cluster.local"
 NS = f"default.svc.{Z}"
 PEERS = f"peers.{NS}"
@@ -74,3 +79,49 @@ def test_one_server_may_serve_several_domains(asker):
     ask = asker(". {\nkubernetes cluster.local other.example\n}")
     assert data(ask("web.default.svc.other.example").answer) == ["10.96.0.5"]
     assert data(ask(f"web.{NS}").answer) == ["10.96.0.5"]
+
+
+def test_only_namespaces_with_the_labels_wanted_exist_and_labels_may_change(asker, cluster, make):
+    ask = asker(
+        ". {\nkubernetes cluster.local in-addr.arpa {\npods insecure\nnamespace_labels env in (prod), !old\n}\n}"
+    )
+    names = (f"web.{NS}", f"default.svc.{Z}", f"10-1-1-1.default.pod.{Z}", "5.0.96.10.in-addr.arpa")
+    for labels, rcode in (
+        ({}, dns.rcode.NXDOMAIN), ({"env": "prod"}, dns.rcode.NOERROR), ({"env": "prod", "old": ""}, dns.rcode.NXDOMAIN)
+    ):  # fmt: skip
+        changed = make.namespace("default")
+        changed.metadata.labels.update(labels)
+        cluster.set_namespace(make.namespace("default"), changed)
+        assert [ask(name, "ANY").rcode() for name in names] == [rcode] * 4
+        cluster.set_namespace(changed, make.namespace("default"))
+
+
+def test_a_pods_name_that_is_too_long_for_dns_is_not_used(asker, cluster, make):
+    endpoints = [{"addresses": ["10.244.5.5"], "targetRef": {"kind": "Pod", "name": "p" * 64}}]
+    cluster.set_slice(None, make.endpoint_slice("peers", endpoints, name="peers-pods"))
+    ask = asker(". {\nkubernetes cluster.local {\nendpoint_pod_names\n}\n}")
+    assert data(ask(f"10-244-5-5.{PEERS}").answer) == ["10.244.5.5"]
+
+
+def test_what_changes_nothing_is_said_once_where_it_is_served(asker, caplog):
+    text = ". {\nkubernetes cluster.local {\nstartup_timeout 5s\nupstream\n}\npprof\n}"
+    config.read(text)
+    assert not caplog.records
+    asker(text)
+    assert [record.getMessage().partition(" is ignored")[0] for record in caplog.records] == [
+        "Corefile:3: kubernetes: startup_timeout", "Corefile:4: kubernetes: upstream"
+    ]  # fmt: skip
+
+
+CONNECTIONS = [
+    ("", Config("http://given:1")),
+    ("endpoint 10.0.0.1:8080", Config("http://10.0.0.1:8080")),
+    ("endpoint https://a:6443\ntls c k ca", Config("https://a:6443", ca_file="ca", cert_file="c", key_file="k")),
+]
+
+
+@pytest.mark.parametrize(("lines", "expected"), CONNECTIONS)
+def test_where_the_api_server_is_can_be_said_in_the_corefile(cluster, lines, expected):
+    (server,) = config.read(f". {{\nkubernetes cluster.local {{\n{lines}\n}}\n}}").servers
+    feed = Feed(lambda: Config("http://given:1"), cluster, Metrics())
+    assert feed._config([server.options("kubernetes")]) == expected

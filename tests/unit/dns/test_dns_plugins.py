@@ -47,6 +47,14 @@ def test_hosts_knows_names_and_addresses_and_lets_the_rest_fall_through(asker, t
     assert texts(answer.answer) == expected
 
 
+def test_lines_of_the_corefile_stand_beside_those_of_the_machines_own_file(asker, texts, tmp_path, monkeypatch):
+    (tmp_path / "hosts").write_text("10.9.9.8 other.example foo.example\n")
+    monkeypatch.setattr("sampan.dns.plugins.hosts._DEFAULT_FILE", str(tmp_path / "hosts"))
+    ask = asker(corefile(HOSTS.format("", "fallthrough")), elsewhere)
+    assert texts(ask("other.example").answer) == ["other.example A 10.9.9.8"]
+    assert texts(ask("foo.example").answer) == ["foo.example A 10.9.9.9", "foo.example A 10.9.9.8"]
+
+
 def test_hosts_without_fallthrough_ends_the_search(asker):
     assert asker(corefile(HOSTS.format("", "")), elsewhere)("none.example").rcode() == dns.rcode.SERVFAIL
 

@@ -60,6 +60,13 @@ def test_what_one_client_may_hear_is_not_given_to_another(asker):
     assert ask.metrics.value("coredns_acl_allowed_requests_total") == 2
 
 
+def test_what_one_acl_allows_another_does_not_forbid(asker):
+    ask = asker(corefile("acl {\nallow net 10.244.0.0/16\n}\nacl {\nblock\n}"))
+    assert ask(WEB, client=NEAR).rcode() == dns.rcode.NOERROR
+    assert ask(WEB, client=FAR).rcode() == dns.rcode.REFUSED
+    assert ask.metrics.value("coredns_acl_allowed_requests_total") == 1
+
+
 def test_a_query_can_be_dropped_and_other_zones_are_not_concerned(asker):
     ask = asker(corefile("acl a.example {\ndrop\n}"), elsewhere)
     for tcp in (False, True):

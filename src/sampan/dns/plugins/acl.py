@@ -44,13 +44,13 @@ class ACL(Plugin):
         self._options = options
         self._metrics = around.metrics
         self._place = (around.server, around.zone, "")
+        self._followed = around.followed
 
     async def serve(self, request: Request, next: Next) -> Reply:
-        query = request.query
-        if not in_zones(query.name, self._options.zones):
-            return await next(request)
-        request.guarded = True
-        action = self._action(query.type, request.client[0])
+        query, action = request.query, ""
+        if not request.allowed and in_zones(query.name, self._options.zones):
+            request.guarded = True
+            action = self._action(query.type, request.client[0])
         if action == "block":
             self._metrics.acl_blocked.add(*self._place)
             return _refusal(wire.REFUSED, _BLOCKED)
@@ -60,15 +60,18 @@ class ACL(Plugin):
         if action == "drop":
             self._metrics.acl_dropped.add(*self._place)
             raise Dropped
-        self._metrics.acl_allowed.add(self._place[0], "")
+        request.allowed = request.allowed or action == "allow"
+        if not self._followed:
+            self._metrics.acl_allowed.add(self._place[0], "")
         return await next(request)
 
     def _action(self, kind: int, client: str) -> str:
+        """What the first rule that fits says; empty if none does."""
         try:
             address = ipaddress.ip_address(client.partition("%")[0])
         except ValueError:
             return "block"
-        return next((policy.action for policy in self._options.policies if policy.fits(kind, address)), "allow")
+        return next((policy.action for policy in self._options.policies if policy.fits(kind, address)), "")
 
 
 def _refusal(rcode: int, reason: int) -> Reply:

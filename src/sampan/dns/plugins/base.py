@@ -56,6 +56,10 @@ class Request:
     """The answer depends on nothing but the question and the cluster's objects."""
     turning: bool = False
     """Several addresses take turns to be first."""
+    personal: bool = False
+    """The answer is for this client alone."""
+    allowed: bool = False
+    """A rule of `acl` lets it pass, whatever other rules would say."""
     guarded: bool = False
     """Who asks decides whether the answer is given; then it is not kept ready."""
     watchers: list[Watcher] = field(default_factory=list)

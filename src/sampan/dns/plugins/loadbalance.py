@@ -14,7 +14,7 @@ class LoadBalance(Plugin):
 def parse(directive: Directive, zones: tuple[str, ...]) -> None:
     no_options(directive)
     if directive.expect(0, 1) not in ((), ("round_robin",)):
-        raise directive.error(f"unknown policy {directive.arguments[0]!r}")
+        raise directive.error(f"unknown policy {directive.arguments[0]!r}; there is round_robin")
 
 
 def make(options: None, around: Surroundings) -> Plugin:

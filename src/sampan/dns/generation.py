@@ -74,8 +74,9 @@ class Generation:
         around = Surroundings(self._cluster, self._metrics, name, server.zones, self._domain, resolve, self.forget)
         made: list[tuple[Kind, Plugin]] = []
         for at, (kind, options) in enumerate(server.plugins):
-            for zone in server.zones:
-                self._metrics.plugin_enabled.set(1, name, f"{zone}.", "", kind.name)
+            if kind.make is not None or kind.name == "prometheus":  # who has a part in each query, as CoreDNS counts it
+                for zone in server.zones:
+                    self._metrics.plugin_enabled.set(1, name, f"{zone}.", "", kind.name)
             if kind.make is not None:
                 followed = any(following is kind for following, _ in server.plugins[at + 1 : at + 2])
                 made.append((kind, kind.make(options, replace(around, followed=followed))))

@@ -159,7 +159,8 @@ def test_the_time_of_a_batch_is_shared_out_by_zone():
 
 
 def test_plugins_are_enabled_in_each_zone(asker):
-    ask = asker("a.example b.example {\nerrors\nwhoami\n}")
+    ask = asker("a.example b.example {\nerrors\nwhoami\nreload\n}")
+    assert ask.metrics.value("coredns_plugin_enabled") == 4, "errors and whoami in two zones"
     for zone in ("a.example.", "b.example."):
         assert ask.metrics.value("coredns_plugin_enabled", zone=zone, name="whoami", server="dns://:53") == 1
 

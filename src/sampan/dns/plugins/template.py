@@ -1,7 +1,7 @@
 r"""`template CLASS TYPE [ZONE…] { match REGEX … answer RR … }`: records made from the question.
 
-What stands between `{{` and `}}` is read by `template_text`. Records are read by dnspython, which is imported for the
-first of them and not before.
+What stands between `{{` and `}}` is read by `template_text`. Records are read by dnspython, which is imported where
+there is a template, and not otherwise.
 """
 
 import re
@@ -185,6 +185,8 @@ def _rcode(option: Directive) -> int:
 
 
 def make(options: TemplateOptions, around: Surroundings) -> Plugin:
+    if options.records:
+        record_of("localhost. 0 IN A 127.0.0.1")  # imports dnspython now: no query is to wait for that
     return Template(options, around)
 
 

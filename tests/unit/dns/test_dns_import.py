@@ -1,11 +1,14 @@
 """What a Corefile imports: snippets, files, patterns; environment variables; mistakes told with their file and line."""
 
+import dns.message
 import pytest
 
 from sampan.dns import config
 from sampan.dns.corefile import parse
+from sampan.dns.generation import Generation
 from sampan.dns.imports import Files
 from sampan.dns.lines import CorefileError
+from sampan.dns.metrics import Metrics
 
 CLOUD = """\
 .:53 {
@@ -140,3 +143,147 @@ def test_keys_go_on_behind_a_comma_and_stand_for_ports_and_zones(folder):
     first, second = read("a.example, b.example:1053,\n10.0.0.0/24 {\nwhoami\n}\n", folder).servers
     assert (first.zones, first.port) == (("a.example", "0.0.10.in-addr.arpa"), 53)
     assert (second.zones, second.port) == (("b.example",), 1053)
+
+
+DISTRIBUTIONS = {
+    "a managed cluster with a folder for its administrators": r"""
+        .:53 {
+            errors
+            ready
+            health {
+              lameduck 5s
+            }
+            kubernetes cluster.local in-addr.arpa ip6.arpa {
+              pods insecure
+              fallthrough in-addr.arpa ip6.arpa
+              ttl 30
+            }
+            prometheus :9153
+            forward . 10.0.0.1
+            cache 30
+            loop
+            reload
+            loadbalance
+            import custom/*.override
+            template ANY ANY internal.example.net {
+              match "^(?:[^.]+\.){4,}internal\.example\.net\.$"
+              rcode NXDOMAIN
+              fallthrough
+            }
+        }
+        import custom/*.server
+        """,
+    "a small distribution with a file of its nodes' names": """
+        .:53 {
+            errors
+            health
+            ready
+            kubernetes cluster.local in-addr.arpa ip6.arpa {
+              pods insecure
+              fallthrough in-addr.arpa ip6.arpa
+            }
+            hosts /etc/node-hosts {
+              ttl 60
+              reload 15s
+              fallthrough
+            }
+            prometheus 0.0.0.0:9153
+            forward . 10.0.0.1
+            cache 30 {
+                disable success cluster.local
+                disable denial cluster.local
+            }
+            loop
+            reload
+            loadbalance
+            import /no/such/folder/*.override
+        }
+        """,
+    "a large one, with stub domains, a chaos zone and bounds on caching": """
+        # stub domains
+        corp.example:5353 {
+            prometheus 127.0.0.1:9153
+            forward . 10.0.0.1 10.0.0.2:5353 {
+                policy random
+            }
+            errors
+            log . {
+                class error
+            }
+            bufsize 1232
+            cache 900 {
+                denial 9984 30
+            }
+        }
+        .:5353 {
+            bufsize 1232
+            errors
+            log . {
+                class error
+            }
+            health {
+                lameduck 20s
+            }
+            ready
+            kubernetes cluster.local in-addr.arpa ip6.arpa {
+                pods insecure
+                fallthrough in-addr.arpa ip6.arpa
+            }
+            prometheus 127.0.0.1:9153
+            forward . tls://9.9.9.9%dns.quad9.net {
+                policy sequential
+            }
+            cache 900 {
+                denial 9984 30
+            }
+            reload
+        }
+        hostname.bind:5353 {
+            chaos
+        }
+        """,
+    "a cache on each node": """
+        cluster.local:53 in-addr.arpa:53 ip6.arpa:53 {
+            errors
+            cache {
+                    success 9984 30
+                    denial 9984 5
+                    prefetch 500 5s
+            }
+            reload
+            loop
+            bind 169.254.20.10 10.96.0.10
+            forward . 10.96.200.1 {
+                    force_tcp
+                    expire 10s
+            }
+            prometheus :9253
+            health 169.254.20.10:8080
+        }
+        .:53 {
+            errors
+            cache 30
+            reload
+            loop
+            bind 169.254.20.10 10.96.0.10
+            forward . 10.0.0.1 {
+                    prefer_udp
+                    max_concurrent 1000
+            }
+            prometheus :9253
+        }
+        """,
+}
+"""The shapes in which clusters come."""
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_corefiles_as_clusters_have_them_are_understood_and_served(folder, cluster, name):
+    found = read(DISTRIBUTIONS[name], folder)
+    metrics = Metrics()
+    generation = Generation(found, cluster, metrics, domain="cluster.local", hosts=("0.0.0.0",))
+    assert generation.responders
+    for responder in generation.responders.values():
+        query = dns.message.make_query("hostname.bind", "TXT", "CH").to_wire()
+        answer = dns.message.from_wire(responder.answer_udp(query, ("10.244.0.9", 4711)))
+        assert bool(answer.answer) == ("chaos" in DISTRIBUTIONS[name])

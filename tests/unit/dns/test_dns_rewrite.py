@@ -1,8 +1,10 @@
 """`rewrite`: what is asked instead, in which order rules apply, and how answers come back."""
 
+import dns.name
 import dns.rcode
 import pytest
 
+from sampan.dns import wire
 from sampan.dns.wire import CNAME, SRV, A, Record, Reply, encode_name
 
 Z = "cluster.local"
@@ -84,6 +86,14 @@ def test_names_inside_records_are_rewritten_too(asker, texts, rule):
 def test_a_regular_expression_without_answer_rule_still_restores_the_name_asked_for(asker):
     answer = asker(corefile(r"rewrite name regex (.*)-(\w+)\.example {1}.{2}.net"), elsewhere)("shop-eu.example")
     assert answer.answer[0].name.to_text(True) == "shop-eu.example"
+
+
+def test_a_dot_inside_a_label_and_letters_that_are_not_ascii_stay_what_they_are(asker):
+    ask = asker(corefile(r"rewrite name regex (.*)\.old\.example {1}.new.example answer auto"), elsewhere)
+    odd = dns.name.Name((b"a.b", b"\xc4x", b"Old", b"Example", b""))
+    answer = ask(odd)
+    assert wire.encode_name(ask.outside[0][0]) == b"\3a.b\2\xc4x\3new\7example\0"
+    assert answer.answer[0].name == odd
 
 
 def test_a_name_that_is_none_is_a_failure(asker):

@@ -260,6 +260,8 @@ TEMPLATES = [
 def test_templates_know_fields_and_functions(asker, texts, lines, name, expected):
     ask = asker(corefile(f"template IN A t.example {{\n{lines}\n}}"), elsewhere)
     assert texts(ask(name).answer)[: len(expected)] == expected
+    assert ask.metrics.value("coredns_panics_total") == 0
+    assert ask.metrics.value("coredns_template_matches_total") < 20
 
 
 def test_a_template_gives_reasons_and_sections(asker, texts):

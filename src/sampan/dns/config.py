@@ -12,7 +12,7 @@ from sampan.dns.corefile import Directive, ServerBlock, parse, zones_of
 from sampan.dns.imports import Files
 from sampan.dns.lines import CorefileError
 from sampan.dns.plugins.base import Kind
-from sampan.dns.plugins.table import BY_NAME, ELSEWHERE, PLUGINS, REPEATABLE
+from sampan.dns.plugins.table import ELSEWHERE, PLUGINS, REPEATABLE, kind_of
 
 DEFAULT_PORT = 53
 
@@ -127,7 +127,7 @@ def _plugins(block: ServerBlock, zones: tuple[str, ...]) -> tuple[tuple[Kind, An
             raise directive.error("stands here twice")
         rooted = _rooted(directive, roots[0]) if roots else directive
         found.setdefault(kind.name, []).append((kind, kind.parse(rooted, zones)))
-    return tuple(pair for kind in PLUGINS for pair in found.get(kind.name, ()))
+    return tuple(pair for name in PLUGINS for pair in found.get(name, ()))
 
 
 def _rooted(directive: Directive, root: str) -> Directive:
@@ -135,10 +135,9 @@ def _rooted(directive: Directive, root: str) -> Directive:
 
 
 def _kind(directive: Directive) -> Kind:
-    kind = BY_NAME.get(directive.name)
-    if kind is not None:
-        return kind
-    there_are = f"there are {', '.join(sorted(BY_NAME))}"
+    if directive.name in PLUGINS:
+        return kind_of(directive.name)
+    there_are = f"there are {', '.join(sorted(PLUGINS))}"
     if directive.name in ELSEWHERE:
         problem = f"CoreDNS has a plugin {directive.name!r}, this server does not; {there_are}"
     else:

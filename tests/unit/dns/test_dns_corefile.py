@@ -1,11 +1,15 @@
 """The Corefile: what it means, and that every mistake is told with its line."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
-from sampan.dns import config, defaults
+from sampan.dns import config, defaults, plugins
 from sampan.dns.corefile import CorefileError, parse, zones_of
 from sampan.dns.plugins.forward_options import ForwardOptions, Target
-from sampan.dns.plugins.table import BY_NAME, PLUGINS
+from sampan.dns.plugins.table import PLUGINS, kind_of
 
 
 def test_blocks_directives_and_options_are_read_with_their_lines():
@@ -28,7 +32,19 @@ def test_the_chain_has_the_tables_order_whatever_the_files():
 
 
 def test_every_plugin_stands_in_the_table_once():
-    assert len(BY_NAME) == len(PLUGINS)
+    """A module with a KIND is a plugin, and is found under its own name."""
+    folder = Path(plugins.__file__).parent
+    modules = {file.stem for file in folder.glob("*.py") if "\nKIND = " in file.read_text()}
+    assert modules == set(PLUGINS)
+    assert len(modules) == len(PLUGINS)
+    assert [kind_of(name).name for name in PLUGINS] == list(PLUGINS)
+
+
+def test_plugins_that_a_corefile_does_not_have_are_not_imported():
+    code = "import sys; from sampan.dns import config; config.read('. {\\nwhoami\\n}'); "
+    code += "print([name for name in sys.modules if name.endswith(('.template', '.rewrite', '.hosts', '.whoami'))])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "['sampan.dns.plugins.whoami']\n"
 
 
 def test_kubeadms_corefile_is_understood():

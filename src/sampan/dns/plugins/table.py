@@ -6,72 +6,25 @@ what changes with the cluster: that an address has no name, because nobody else 
 ExternalName leads. Before `autopath` it would keep for everybody what is right for one pod alone.
 """
 
-from sampan.dns.plugins import (
-    acl,
-    any,
-    autopath,
-    bind,
-    bufsize,
-    cache,
-    cancel,
-    chaos,
-    debug,
-    errors,
-    forward,
-    header,
-    health,
-    hosts,
-    kubernetes,
-    loadbalance,
-    local,
-    log,
-    loop,
-    minimal,
-    nsid,
-    pprof,
-    prometheus,
-    ready,
-    reload,
-    rewrite,
-    root,
-    template,
-    whoami,
-)
+import importlib
+
 from sampan.dns.plugins.base import Kind
 
-PLUGINS: tuple[Kind, ...] = (
-    root.KIND,
-    cancel.KIND,
-    reload.KIND,
-    nsid.KIND,
-    bufsize.KIND,
-    bind.KIND,
-    debug.KIND,
-    ready.KIND,
-    health.KIND,
-    pprof.KIND,
-    prometheus.KIND,
-    errors.KIND,
-    log.KIND,
-    local.KIND,
-    acl.KIND,
-    any.KIND,
-    chaos.KIND,
-    loadbalance.KIND,
-    autopath.KIND,
-    rewrite.KIND,
-    header.KIND,
-    minimal.KIND,
-    template.KIND,
-    hosts.KIND,
-    kubernetes.KIND,
-    cache.KIND,
-    loop.KIND,
-    forward.KIND,
-    whoami.KIND,
-)
+PLUGINS: tuple[str, ...] = (
+    "root", "cancel", "reload", "nsid", "bufsize", "bind", "debug", "ready",
+    "health", "pprof", "prometheus", "errors", "log", "local", "acl", "any",
+    "chaos", "loadbalance", "autopath", "rewrite", "header", "minimal", "template", "hosts",
+    "kubernetes", "cache", "loop", "forward", "whoami",
+)  # fmt: skip
+"""Each is the `KIND` of the module of that name, which is imported for the first Corefile that has it."""
 
-BY_NAME = {kind.name: kind for kind in PLUGINS}
+
+def kind_of(name: str) -> Kind:
+    """A plugin of the table."""
+    kind: Kind = importlib.import_module(f"sampan.dns.plugins.{name}").KIND
+    return kind
+
+
 REPEATABLE = frozenset({"acl", "rewrite", "template", "forward", "log"})
 ELSEWHERE = frozenset(
     {

@@ -27,9 +27,7 @@ class Generation:
         self.responders: dict[Address, Responder] = {}
         self.plugins: list[Plugin] = []
         self._cluster, self._metrics = cluster, metrics
-        metrics.plugin_enabled.clear()
-        metrics.cache_entries.clear()
-        self._domain = _domain_of(config, domain)
+        self._domain, self._hosts = _domain_of(config, domain), hosts
         sites: dict[Address, dict[str, Next]] = {}
         for server in config.servers:
             addresses = [(host, server.port) for host in server.options("bind") or hosts]
@@ -39,6 +37,23 @@ class Generation:
         for address, chains in sites.items():
             self.responders[address] = Responder(chains, metrics, server_name(address), address)
         self._unsubscribe = cluster.subscribe(self.forget)
+        self.show()
+
+    def show(self) -> None:
+        """Let the gauges tell of this generation, and of no other."""
+        self._metrics.plugin_enabled.clear()
+        self._metrics.cache_entries.clear()
+        for server in self.config.servers:
+            for kind, _ in server.plugins:
+                if kind.make is not None or kind.name == "prometheus":  # who has a part in queries, says CoreDNS
+                    self._show_enabled(server, kind)
+        for plugin in self.plugins:
+            plugin.show()
+
+    def _show_enabled(self, server: Server, kind: Kind) -> None:
+        name = server_name(((server.options("bind") or self._hosts)[0], server.port))
+        for zone in server.zones:
+            self._metrics.plugin_enabled.set(1, name, f"{zone}.", "", kind.name)
 
     async def start(self) -> None:
         """Begin what plugins do beside the queries. Raises OSError."""
@@ -74,9 +89,6 @@ class Generation:
         around = Surroundings(self._cluster, self._metrics, name, server.zones, self._domain, resolve, self.forget)
         made: list[tuple[Kind, Plugin]] = []
         for at, (kind, options) in enumerate(server.plugins):
-            if kind.make is not None or kind.name == "prometheus":  # who has a part in each query, as CoreDNS counts it
-                for zone in server.zones:
-                    self._metrics.plugin_enabled.set(1, name, f"{zone}.", "", kind.name)
             if kind.make is not None:
                 followed = any(following is kind for following, _ in server.plugins[at + 1 : at + 2])
                 made.append((kind, kind.make(options, replace(around, followed=followed))))

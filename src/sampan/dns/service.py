@@ -49,6 +49,8 @@ class Service:
             await fresh.stop()
             for server in opened.values():
                 await server.close()
+            if self._generation is not None:
+                self._generation.show()
             raise
         await self._replace(fresh, opened)
         self.ready = True

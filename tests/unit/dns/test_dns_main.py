@@ -251,6 +251,32 @@ def test_a_changed_import_is_served_live_and_variables_stay(world, monkeypatch, 
     in_world(world, scenario)
 
 
+def test_a_reload_that_finds_its_port_taken_changes_nothing(world, monkeypatch, caplog):
+    monkeypatch.setattr("sampan.dns.plugins.reload._LEAST_INTERVAL", 0.01)
+    world.write("kubernetes cluster.local", "cache")
+    text = world.file.read_text().replace("reload 2s 1s", "reload 10ms")
+    world.file.write_text(text)
+
+    async def scenario():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind((HOST, 0))
+            port = taken.getsockname()[1]
+            world.file.write_text(f"{text}\na.example:{port} {{\nwhoami\ncache\n}}\n")
+
+            async def failed():
+                return "reload failed" in caplog.text
+
+            await world.until(failed)
+        assert await world.addresses(f"kubernetes.{ZONE}")
+        numbers = (await world.get(world.metrics, "/metrics")).body.decode()
+        shown = {line.partition("{")[2] for line in numbers.splitlines() if line.startswith("coredns_plugin_enabled{")}
+        assert f'name="cache",server="dns://{HOST}:{world.dns}",view="",zone="."}} 1' in shown
+        assert not [line for line in shown if "a.example" in line]
+        assert numbers.count("coredns_cache_entries{") == 2
+
+    in_world(world, scenario)
+
+
 def test_a_reload_may_move_a_listener(world, monkeypatch):
     monkeypatch.setattr("sampan.dns.plugins.reload._LEAST_INTERVAL", 0.01)
     world.write("kubernetes cluster.local")

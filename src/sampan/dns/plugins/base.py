@@ -91,6 +91,9 @@ class Plugin:
         """Answer, or let the next plugin. Raises NoAnswer."""
         return await next(request)
 
+    def show(self) -> None:
+        """Let the gauges tell of this plugin."""
+
     async def start(self) -> None:
         """Begin what goes on beside the queries. Raises OSError."""
 

@@ -41,7 +41,6 @@ class Cache(Plugin):
         self._server, self._zones = server, ",".join(f"{zone}." for zone in options.zones)
         self._entries: dict[str, dict[Key, Entry]] = {"success": {}, "denial": {}}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._show_sizes()
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -143,7 +142,7 @@ class Cache(Plugin):
             del entries[next(iter(entries))]
             self._metrics.cache_evictions.add(self._server, kind, self._zones, "")
 
-    def _show_sizes(self) -> None:
+    def show(self) -> None:
         for kind, entries in self._entries.items():
             size = functools.partial(len, entries)
             self._metrics.cache_entries.read(size, self._server, kind, self._zones, "")

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from sampan.kernel import mounts
@@ -21,15 +22,27 @@ def cover(place: Path, hidden: Sequence[Path], layers: Sequence[Path]) -> Path |
 
     Blocks shortly. Raises OSError, also where the file system of `place` cannot mark directories as opaque.
     """
-    found = {path: _find(path.relative_to("/"), layers) for path in hidden}
-    below = {path: original for path, original in found.items() if original and not original.is_symlink()}
-    if not below:
+    present = tuple(path for path in hidden if _is_hidable(path, layers))
+    if not present:
         return None
-    wanted = place / hashlib.sha256(os.fsencode("\n".join(map(str, (*below, "", *layers))))).hexdigest()[:16]
-    if not wanted.is_dir():
+    wanted = place / _name(present, tuple(layers))
+    if not os.path.isdir(wanted):
         _prepare(place, layers)
-        _make(wanted, below, layers)
+        _make(wanted, present, layers)
     return wanted
+
+
+def _is_hidable(path: Path, layers: Sequence[Path]) -> bool:
+    """Whether the uppermost layer that has a directory there has it itself, not a link to another one."""
+    found = (f"{layer}{path}" for layer in layers)
+    original = next((one for one in found if os.path.isdir(one)), None)
+    return original is not None and not os.path.islink(original)
+
+
+@lru_cache(maxsize=256)
+def _name(hidden: tuple[Path, ...], layers: tuple[Path, ...]) -> str:
+    """One for what is hidden from what: the same in every process."""
+    return hashlib.sha256(os.fsencode("\n".join(map(str, (*hidden, "", *layers))))).hexdigest()[:16]
 
 
 def _prepare(place: Path, layers: Sequence[Path]) -> None:
@@ -39,16 +52,14 @@ def _prepare(place: Path, layers: Sequence[Path]) -> None:
         mounts.tmpfs(place, name="sampan-covers")
 
 
-def _make(wanted: Path, below: dict[Path, Path], layers: Sequence[Path]) -> None:
+def _make(wanted: Path, hidden: Sequence[Path], layers: Sequence[Path]) -> None:
     """It appears by rename, so that nobody sees half of it; whoever comes second takes the first one's."""
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=wanted.parent))
     try:
         shutil.copystat(layers[0], partial)
-        for path, original in below.items():
+        for path in hidden:
             inside = path.relative_to("/")
-            make_parents(inside.parent, partial, layers)
-            (partial / inside).mkdir(exist_ok=True)
-            shutil.copystat(original, partial / inside)
+            make_parents(inside, partial, layers)
             os.setxattr(partial / inside, OPAQUE, b"y")
         partial.rename(wanted)
     except OSError:

@@ -1,17 +1,21 @@
 """The add-ons are what tutorials expect; old news does not count as Ready; a DNS answer is told from anything else."""
 
+import asyncio
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sampan.api.core_v1 import Node, NodeStatus
-from sampan.api.meta_v1 import Condition
+from sampan.api.meta_v1 import Condition, ObjectMeta
+from sampan.client.resources import Resource
 from sampan.cluster import addons
-from sampan.cluster.bootstrap import _is_fresh, has_address, question
+from sampan.cluster.bootstrap import _is_fresh, _ReadyNodes, create_addons, has_address, question
 from sampan.cluster.config import build
 from sampan.machinery import objects
+from sampan.machinery.objects import Object
 
 CONFIG = build({"network": {"services": "10.32.0.0/16", "domain": "example.org"}})
 
@@ -66,6 +70,41 @@ def test_only_a_condition_written_since_the_start_counts(status: str, heard: str
 
 def test_a_node_without_conditions_is_not_ready() -> None:
     assert not _is_fresh(Node(), "2026-01-01T00:00:00Z")
+
+
+class Recording:
+    """A client that notes what is created."""
+
+    def __init__(self) -> None:
+        self.created: list[str] = []
+
+    async def create(self, resource: Resource, obj: Object, _: str) -> None:
+        self.created.append(f"{resource.kind} {objects.name(obj)}")
+
+
+def ready_node(name: str) -> Node:
+    condition = Condition(type="Ready", status="True", last_heartbeat_time="2999-01-01T00:00:00Z")
+    return Node(metadata=ObjectMeta(name=name), status=NodeStatus(conditions=(condition,)))
+
+
+def test_dns_pods_come_when_each_has_a_node_and_what_they_need_comes_before() -> None:
+    async def scene() -> None:
+        client: Any = Recording()
+        told: list[str] = []
+        nodes = _ReadyNodes(client, CONFIG, told.append)
+        creating = asyncio.create_task(create_addons(client, CONFIG, nodes))
+        await asyncio.sleep(0)
+        for name in ("stranger", "node-2", "node-2"):
+            nodes._changed(None, ready_node(name))
+            await asyncio.sleep(0)
+        assert "ConfigMap coredns" in client.created
+        assert "Deployment coredns" not in client.created
+        nodes._changed(None, ready_node("node-1"))
+        await creating
+        assert client.created[-1] == "Deployment coredns"
+        assert told == ["node-2 is Ready", "node-1 is Ready"]
+
+    asyncio.run(scene())
 
 
 def reply(flags: int, answers: int) -> bytes:

@@ -223,6 +223,17 @@ def test_a_repair_mends_what_others_broke(the_world: World, backend: IpvsBackend
 
 
 @needs_ipvs
+@pytest.mark.parametrize("damage", ["ipvsadm -C", "iptables -t nat -F", "iptables -F", "ip link delete kube-ipvs0"])
+def test_what_others_have_removed_is_noticed(the_world: World, backend: IpvsBackend, damage: str) -> None:
+    show(the_world, backend, EVERY)
+    assert the_world.on_node(backend.is_intact)
+    the_world.sh("node", damage)
+    assert not the_world.on_node(backend.is_intact)
+    show(the_world, backend, EVERY)
+    assert the_world.on_node(backend.is_intact)
+
+
+@needs_ipvs
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_failed_sync_is_repaired_by_the_next(the_world: World, backend: IpvsBackend, step: int) -> None:
     """Something took a real server away behind our back: the kernel refuses, and the repair finds out."""

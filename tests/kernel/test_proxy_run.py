@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -148,6 +149,54 @@ def test_modes_are_switched_on_a_running_node(tmp_path: Path) -> None:
             await client.close()
 
     in_a_network(tmp_path / "net", scenario)
+
+
+@pytest.mark.parametrize(
+    ("mode", "damage"),
+    [
+        ("nftables", "nft flush ruleset"),
+        ("iptables", "iptables -t nat -F; iptables -t nat -X"),
+        ("iptables", "iptables -t filter -F; iptables -t filter -X"),
+        ("userspace", "nft flush ruleset"),
+    ],
+)
+def test_what_others_remove_is_made_anew(tmp_path: Path, mode: str, damage: str) -> None:
+    """Without any change of a Service; nobody has to restart the proxy."""
+
+    async def scenario() -> None:
+        async with running_apiserver() as config:
+            client = Client(config)
+            made = await client.create(SERVICES, service("web"))
+            await client.create(ENDPOINT_SLICES, slice_("web", ["10.244.0.1"]))
+            options = ProxyOptions(
+                node_name="node-1", node_ips=(NODE_IP,), config=config, mode=mode, sync_period=0.1
+            )  # fmt: skip
+            async with running_proxy(options):
+                rules = await until_it_stands(made["spec"]["clusterIP"])
+                await command("sh", "-ec", damage)
+                async with asyncio.timeout(10):
+                    while await everything() != rules:
+                        await asyncio.sleep(0.02)
+            await client.close()
+
+    in_a_network(tmp_path / "net", scenario)
+
+
+async def until_it_stands(ip: str) -> str:
+    """All rules, once they know the address and have come to rest."""
+    async with asyncio.timeout(10):
+        before, now = "", await everything()
+        while ip not in now or now != before:
+            await asyncio.sleep(0.1)
+            before, now = now, await everything()
+    return now
+
+
+async def everything() -> str:
+    """The rules of all tables, without what they count, in a fixed order."""
+    text = await command("sh", "-c", "nft -s list ruleset; iptables-legacy-save 2>/dev/null")
+    lines = [re.sub(r"\[\d+:\d+\]|handle \d+|numgen \S+", "", line) for line in text.splitlines() if line[:1] != "#"]
+    return "\n".join(sorted(lines))
 
 
 async def modes_in_kernel(ip: str) -> set[str]:

@@ -147,6 +147,7 @@ async def options_for(wanted: Given, config: Config) -> ProxyOptions:
         metrics_address=metrics[0],
         metrics_port=metrics[1],
         must_listen=file.bind_address_hard_fail,
+        sync_period=file.sync_period(wanted.mode),
     )
 
 

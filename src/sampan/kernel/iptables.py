@@ -4,7 +4,7 @@ Both variants (nft and legacy) understand what is used here; which one is called
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sampan.kernel import commands
 
@@ -32,6 +32,16 @@ async def save(family: int, table: str) -> list[str]:
     """The lines of one table: `:CHAIN POLICY [0:0]` and `-A CHAIN …`. Raises IptablesError."""
     output = await _run([f"{_PREFIX[family]}-save", "-t", table])
     return [line for line in output.decode(errors="replace").splitlines() if line[:1] in (":", "-")]
+
+
+async def stand(family: int, rules: Mapping[str, Sequence[str]]) -> bool:
+    """Whether in each table the first of these rules, as iptables-save prints them, is there. Raises IptablesError."""
+    for table, lines in rules.items():
+        chain = lines[0].split()[1]
+        output = await _run([_PREFIX[family], *_WAIT, "-t", table, "-S", chain])
+        if lines[0] not in output.decode(errors="replace").splitlines():
+            return False
+    return True
 
 
 async def counted(family: int, table: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from sampan.proxy.configchecks import problems
+from sampan.proxy.options import SYNC_PERIOD_SECONDS
 
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
@@ -107,6 +108,15 @@ class Configuration(_Section, frozen=True):
     port_range: str = ""
     windows_run_as_service: bool = False
 
+    def sync_period(self, mode: str) -> float:
+        """After how many seconds without a sync to look whether the rules of that mode still stand."""
+        periods = {
+            "nftables": self.nftables.sync_period,
+            "iptables": self.iptables.sync_period,
+            "ipvs": self.ipvs.sync_period,
+        }
+        return seconds(periods.get(mode) or "0") or SYNC_PERIOD_SECONDS
+
     def masquerade(self, mode: str) -> tuple[bool, int]:
         """Whether everything is masqueraded, and the mark's bit, in that mode."""
         section = self.nftables if mode == "nftables" else self.iptables
@@ -119,11 +129,8 @@ WITHOUT_EFFECT = {
     "clientConnection.qps": "it lists and watches, and writes nothing",
     "clientConnection.burst": "it lists and watches, and writes nothing",
     "featureGates": "what is implemented is on",
-    "iptables.syncPeriod": "a sync is made when something has changed",
     "iptables.minSyncPeriod": "events gather while a sync is under way",
-    "ipvs.syncPeriod": "a sync is made when something has changed",
     "ipvs.minSyncPeriod": "events gather while a sync is under way",
-    "nftables.syncPeriod": "a sync is made when something has changed",
     "nftables.minSyncPeriod": "events gather while a sync is under way",
     "configSyncPeriod": "changes are followed as they happen, and nothing is read again",
     "enableProfiling": "there is no profiler",

@@ -44,7 +44,7 @@ async def run(options: ProxyOptions, ready: Callable[[], None] = lambda: None) -
     metrics = Metrics()
     served_at = node_port_ips(options)
     tracker = Tracker(options.node_name, options.families, served_at)
-    syncer = Syncer(tracker, backends, metrics)
+    syncer = Syncer(tracker, backends, metrics, options.sync_period)
     async with AsyncExitStack() as stack:
         client = Client(options.config)
         stack.push_async_callback(client.close)

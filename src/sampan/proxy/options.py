@@ -8,6 +8,7 @@ from sampan.client.config import Config
 
 HEALTHZ_PORT = 10256
 METRICS_PORT = 10249
+SYNC_PERIOD_SECONDS = 30.0
 
 TCP_BE_LIBERAL = "net.netfilter.nf_conntrack_tcp_be_liberal"
 
@@ -38,6 +39,7 @@ class ProxyOptions:
     `mode`. `ipvs_strict_arp` keeps a node from answering ARP for addresses of kube-ipvs0; `ipvs_timeouts` are seconds
     for TCP, TCP after FIN and UDP, 0 to keep the kernel's. Virtual servers of others in `ipvs_exclude_cidrs` are left
     alone, whatever their address and port. `must_listen` makes a health or metrics port that is taken an error.
+    Every `sync_period` seconds without a sync, a look tells whether others have removed rules.
     """
 
     node_name: str
@@ -61,6 +63,7 @@ class ProxyOptions:
     metrics_address: str = "127.0.0.1"
     metrics_port: int = METRICS_PORT
     must_listen: bool = False
+    sync_period: float = SYNC_PERIOD_SECONDS
 
     @property
     def cluster_cidrs(self) -> tuple[str, ...]:

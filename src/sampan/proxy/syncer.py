@@ -1,7 +1,8 @@
 """The loop between the tracker and the kernel: whatever is dirty is applied at once, and what arrives meanwhile next.
 
 There is no minimum delay between syncs: while one is under way, events gather by themselves. A failed sync is retried
-as a repair, later and later. After each, UDP flows that lost their endpoint are forgotten.
+as a repair, later and later. After each, UDP flows that lost their endpoint are forgotten. While nothing happens, a
+look now and then tells whether others have removed what was made; then all of it is made anew.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from sampan.machinery import times
 from sampan.proxy.backends.interface import Backend, BackendError, Count, Counting, RuleCounting
 from sampan.proxy.metrics import Metrics
 from sampan.proxy.nolocal import NoLocalEndpoints
+from sampan.proxy.options import SYNC_PERIOD_SECONDS
 from sampan.proxy.staleflows import stale, udp_addresses
 from sampan.proxy.state import FAMILY_NAMES, ServicePort, ServicePortName, State
 from sampan.proxy.tracker import FamilyChanges, Tracker
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 30.0
+CHECK_SHARE = 20
+"""Looking whether the rules still stand may take one part in so many of the time."""
 
 Listener = Callable[[Sequence[State]], None]
 
@@ -31,10 +35,17 @@ Listener = Callable[[Sequence[State]], None]
 class Syncer:
     """Keeps the kernel as the tracker says, with one backend per family."""
 
-    def __init__(self, tracker: Tracker, backends: dict[int, Backend], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        backends: dict[int, Backend],
+        metrics: Metrics,
+        check_seconds: float = SYNC_PERIOD_SECONDS,
+    ) -> None:
         self._tracker = tracker
         self._backends = backends
         self._metrics = metrics
+        self._check_seconds = check_seconds
         self._broken = set(backends)
         self._refusal = ""  # why the kernel last took nothing
         self._wake = asyncio.Event()
@@ -78,12 +89,38 @@ class Syncer:
                     if not self.first_success.is_set():
                         self.first_success.set()
                         synced()
-                    await self._wake.wait()
+                    await self._work()
                 else:
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, LAST_RETRY_SECONDS)
         finally:
             self.close()
+
+    async def _work(self) -> None:
+        """Return when there is something to do."""
+        pause = self._check_seconds
+        while not self._wake.is_set():
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                started = time.perf_counter()
+                if not await self._check():
+                    return
+                pause = max(self._check_seconds, CHECK_SHARE * (time.perf_counter() - started))
+
+    async def _check(self) -> bool:
+        """Whether everything stands; what does not is repaired by the next sync."""
+        async with self._syncing:
+            for family, backend in self._backends.items():
+                try:
+                    if await backend.is_intact():
+                        continue
+                    log.warning("IPv%d: others have removed rules of mode %s; making them anew", family, backend.mode)
+                except BackendError as error:
+                    log.error("IPv%d: looking at the rules: %s", family, error)
+                self._broken.add(family)
+        return not self._broken
 
     async def sync(self) -> bool:
         """Bring the kernel to the tracker's present state. False if some family failed (it will be repaired)."""

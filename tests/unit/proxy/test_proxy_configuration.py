@@ -124,12 +124,12 @@ def test_other_files_are_refused(text: str, message: str) -> None:
 def test_fields_that_are_deprecated_or_without_effect_are_told_of() -> None:
     """A file for an old release still starts a proxy."""
     old = "udpIdleTimeout: 250ms\nconntrack: {max: 0}\nmode: ipvs\n"
-    _, warnings = parse(HEAD + old + "iptables: {syncPeriod: 30s}\nlogging: {format: json}\nconfigSyncPeriod: 15m")
+    _, warnings = parse(HEAD + old + "iptables: {minSyncPeriod: 1s}\nlogging: {format: json}\nconfigSyncPeriod: 15m")
     assert warnings == [
         "udpIdleTimeout is ignored: upstream has it no more",
         "conntrack.max is ignored: upstream has it no more",
         "mode: ipvs is deprecated: upstream has deprecated it in 1.35; nftables does what it does",
-        "iptables.syncPeriod has no effect: a sync is made when something has changed",
+        "iptables.minSyncPeriod has no effect: events gather while a sync is under way",
         "configSyncPeriod has no effect: changes are followed as they happen, and nothing is read again",
     ]
 

@@ -76,6 +76,9 @@ class Backend(Protocol):
         Raises BackendError; the kernel then is as before, and the next call must be a repair.
         """
 
+    async def is_intact(self) -> bool:
+        """Whether others have left alone what `apply` made, as a look at a few things tells. Raises BackendError."""
+
     async def cleanup(self) -> None:
         """Remove everything of this mode from the kernel."""
 

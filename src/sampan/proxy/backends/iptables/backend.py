@@ -80,6 +80,12 @@ class IptablesBackend:
         self._node_ips = state.node_ips
         self._count_rules(self._fixed(state))
 
+    async def is_intact(self) -> bool:
+        try:
+            return await iptables.stand(self._family, JUMPS)
+        except iptables.IptablesError as error:
+            raise BackendError(f"iptables: {error}") from error
+
     async def cleanup(self) -> None:
         self._node_ips = None
         try:

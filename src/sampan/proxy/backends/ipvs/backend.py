@@ -23,7 +23,7 @@ from sampan.proxy.backends.ipvs.kernel import Kernel, unsupported
 from sampan.proxy.backends.ipvs.ledger import Delta, Ledger
 from sampan.proxy.backends.ipvs.pieces import Node
 from sampan.proxy.backends.ipvs.plan import GRACE_SECONDS, Servers
-from sampan.proxy.backends.ipvs.rules import Fixed, in_force, removal, whole
+from sampan.proxy.backends.ipvs.rules import JUMPS, Fixed, in_force, removal, whole
 from sampan.proxy.backends.ipvs.text import script
 from sampan.proxy.options import ProxyOptions
 from sampan.proxy.state import ServicePortName, State, is_family
@@ -89,6 +89,18 @@ class IpvsBackend:
         except (OSError, iptables.IptablesError) as error:
             raise BackendError(f"ipvs: {error}") from error
         self._ledger, self._node_ips = ledger, state.node_ips
+
+    async def is_intact(self) -> bool:
+        ledger, kernel = self._ledger, self._open()
+        if ledger is None:
+            return False
+        try:
+            if not await iptables.stand(self._family, JUMPS) or not kernel.device.exists():
+                return False
+            present = await asyncio.to_thread(kernel.ipvs.services, self._family)
+        except (OSError, iptables.IptablesError) as error:
+            raise BackendError(f"ipvs: {error}") from error
+        return ledger.servers.keys() <= present.keys()
 
     async def cleanup(self) -> None:
         """Remove everything, except that established connections keep their virtual servers until they end."""

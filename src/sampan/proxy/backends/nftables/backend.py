@@ -68,6 +68,13 @@ class NftablesBackend:
             raise BackendError(f"nftables: {await meaning(error, self._family)}") from error
         self._ledger = ledger
 
+    async def is_intact(self) -> bool:
+        try:
+            with contextlib.closing(Nft()) as nft:
+                return layout.SERVICES in nft.sets(self._family, layout.TABLE)
+        except OSError as error:
+            raise BackendError(f"nftables: {error}") from error
+
     async def cleanup(self) -> None:
         self._ledger = None
         try:

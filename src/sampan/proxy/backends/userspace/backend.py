@@ -4,13 +4,14 @@ For kernels and cases in which nothing else helps, and to see what a proxy is: e
 again to an endpoint, so that endpoints see the node as their client.
 """
 
+import contextlib
 import shutil
 from collections.abc import AsyncIterator, Mapping
 from typing import ClassVar
 
-from sampan.kernel.nft import NftError, load, meaning
+from sampan.kernel.nft import Nft, NftError, load, meaning
 from sampan.proxy.backends.interface import BackendError, Count
-from sampan.proxy.backends.userspace import flows, text
+from sampan.proxy.backends.userspace import flows, rules, text
 from sampan.proxy.backends.userspace.claims import Claims
 from sampan.proxy.backends.userspace.relay import Relay
 from sampan.proxy.backends.userspace.rules import Listener, ListenerName, Place, Slot, entries, listeners
@@ -58,6 +59,13 @@ class UserspaceBackend:
         except (OSError, NftError) as error:
             raise BackendError(f"userspace: {await meaning(error, self._family)}") from error
         self._claims = claims
+
+    async def is_intact(self) -> bool:
+        try:
+            with contextlib.closing(Nft()) as nft:
+                return rules.LISTENERS in nft.sets(self._family, text.TABLE)
+        except OSError as error:
+            raise BackendError(f"userspace: {error}") from error
 
     async def cleanup(self) -> None:
         self._claims = None

@@ -13,7 +13,7 @@ from e2e_support import SAMPAN, Cluster, Kubectl, eventually, run
 from sampan.kernel import ipvs
 from support import uml
 
-SECONDS = 240.0
+SECONDS = 480.0
 NAME = "ipvs"
 NODE_IP = "10.2.2.10"
 SERVER = "python3 -m http.server 8080 --protocol HTTP/1.1 --directory /etc"
@@ -22,14 +22,11 @@ NFTABLES = "table ip trial { chain trial { type nat hook output priority 0; }; }
 needs_ipvs = pytest.mark.skipif(not ipvs.loaded(), reason="this kernel has no IPVS")
 
 
-@pytest.mark.skipif(ipvs.loaded(), reason="this kernel has IPVS")
-def test_a_cluster_in_ipvs_mode_shows_what_documentation_prints() -> None:
+@pytest.mark.guest("tests/e2e/test_ipvs.py", "--durations=0", seconds=SECONDS)
+def test_a_cluster_in_ipvs_mode_shows_what_documentation_prints(guest: uml.Outcome) -> None:
     """All tests below, on a kernel that has IPVS."""
-    if why := uml.missing():
-        pytest.skip(why)
-    outcome = uml.run_pytest("tests/e2e/test_ipvs.py", "--durations=0", seconds=SECONDS)
-    assert outcome.status == 0, outcome.output
-    assert " passed" in outcome.output
+    assert guest.status == 0, guest.output
+    assert " passed" in guest.output
 
 
 class NodeShell:

@@ -1,7 +1,6 @@
 """The ipvs mode on a real kernel. Where this machine's has no IPVS, all of it runs in user-mode-linux."""
 
 import asyncio
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -34,28 +33,23 @@ pytestmark = pytest.mark.kernel
 
 needs_ipvs = pytest.mark.skipif(not ipvs.loaded(), reason="this kernel has no IPVS")
 CLUSTER_IP = Key("TCP", "10.96.0.50", 80)
-SECONDS = 500.0
+SECONDS = 720.0
 FRESH_STARTS = 12
 """Without the wait for the kernel, two of five IPv6 starts fail: one in 500 runs would not see it."""
 
 
-@pytest.mark.skipif(ipvs.loaded(), reason="this kernel has IPVS")
-def test_everything_about_ipvs_holds_on_a_kernel_that_has_it() -> None:
+@pytest.mark.guest(
+    *(f"tests/kernel/test_proxy_{each}.py" for each in ("ipvs", "flows", "matrix", "churn")),
+    "tests/golden/test_proxy_golden.py", "-k", "ipvs or (iptables and SCTP)", seconds=SECONDS,
+)  # fmt: skip
+def test_everything_about_ipvs_holds_on_a_kernel_that_has_it(guest: uml.Outcome) -> None:
     """The packet flows that every mode must show, singly and all combinations, golden files, churn, what follows.
 
     And SCTP in the iptables mode: the kernel there has that, too.
     """
-    if os.geteuid():
-        pytest.skip("needs root")
-    if why := uml.missing():
-        pytest.skip(why)
-    outcome = uml.run_pytest(
-        *(f"tests/kernel/test_proxy_{each}.py" for each in ("ipvs", "flows", "matrix", "churn")),
-        "tests/golden/test_proxy_golden.py", "-k", "ipvs or (iptables and SCTP)", seconds=SECONDS,
-    )  # fmt: skip
-    assert outcome.status == 0, outcome.output
-    assert " passed" in outcome.output
-    assert "no SCTP" not in outcome.output
+    assert guest.status == 0, guest.output
+    assert " passed" in guest.output
+    assert "no SCTP" not in guest.output
 
 
 def options(**more: object) -> ProxyOptions:

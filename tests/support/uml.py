@@ -17,6 +17,8 @@ MODULES = Path("/usr/lib/uml/modules")
 LOADED = "ip_vs ip_vs_rr dummy veth nf_conntrack_netlink ip_set xt_set sctp overlay"
 REPOSITORY = Path(__file__).parents[2]
 
+_running: set[subprocess.Popen[bytes]] = set()
+
 _INIT = """#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t cgroup2 cgroup2 /sys/fs/cgroup
@@ -78,17 +80,26 @@ def run_pytest(*selection: str, seconds: float) -> Outcome:
     return run(f"PYTHONDONTWRITEBYTECODE=1 exec .venv/bin/python -m pytest {command}", seconds=seconds)
 
 
+def end_all() -> None:
+    """End all guests of this process."""
+    for process in set(_running):
+        _end(process)
+
+
 def _boot(init: Path, seconds: float, memory: str) -> str:
     """Boot with `init` and wait for the end; returns what the console said."""
     process = subprocess.Popen(
         _command(init, memory), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         start_new_session=True, env={"HOME": str(init.parent), "TMPDIR": "/dev/shm", "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
+    _running.add(process)
     try:
         said, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         _end(process)
         said, _ = process.communicate()
+    finally:
+        _running.discard(process)
     return said.decode(errors="replace")
 
 

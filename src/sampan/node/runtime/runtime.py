@@ -62,6 +62,7 @@ class Runtime:
         self._waiting: dict[str, list[asyncio.Future[ContainerState]]] = {}
         self._slots = asyncio.Semaphore(STARTING_AT_ONCE)
         self._attended: set[asyncio.Task[None]] = set()
+        self._leaving: set[str] = set()
 
     # --- exits
 
@@ -91,7 +92,7 @@ class Runtime:
         if pid := number(self._paths(container).conmon_pid):
             await processes.gone(pid)
         state = self.state(container)
-        if state is None or state.status == "stopped" or not state.pid:
+        if state is None or state.status == "stopped" or not state.pid or container in self._leaving:
             return
         log.warning("container %s: its conmon has ended, so it is killed", container)
         processes.send(state.pid, signal.SIGKILL)
@@ -193,8 +194,12 @@ class Runtime:
         record = read_state(paths, self._exits)
         if record is not None and record.status != "stopped" and record.pid:
             processes.send(record.pid, signal.SIGKILL)
-        await self._end_of_conmon(paths)
-        await asyncio.to_thread(self._remove, container, paths)
+        self._leaving.add(container)
+        try:
+            await self._end_of_conmon(paths)
+            await asyncio.to_thread(self._remove, container, paths)
+        finally:
+            self._leaving.discard(container)
 
     async def _end_of_conmon(self, paths: Paths) -> None:
         """Wait until conmon has written its last file, or make it end if it is still creating the container."""
@@ -219,6 +224,7 @@ class Runtime:
             cgroups.remove(f"{record.cgroup_parent}/{container}")
         except (FileNotFoundError, msgspec.DecodeError):
             pass  # created no further than its directory
+        paths.spec.unlink(missing_ok=True)  # from here on there is no such container, whatever else is left of it
         (self._exits / container).unlink(missing_ok=True)
         shutil.rmtree(self._crun.root / container, ignore_errors=True)
         shutil.rmtree(paths.bundle, ignore_errors=True)
@@ -228,11 +234,12 @@ class Runtime:
     def state(self, container: str) -> ContainerState | None:
         """What is known of a container; None if there is none. Costs a few file reads, no process.
 
-        A container that vanished without a record, as when the machine went down, is recorded as ended with 255.
+        A container that vanished without a record, as when the machine went down, is recorded as ended with 255, unless
+        it is being removed, record and all.
         """
         paths = self._paths(container)
         state = read_state(paths, self._exits)
-        if state is None or state.status == "stopped" or processes.is_running(state.pid):
+        if state is None or state.status == "stopped" or processes.is_running(state.pid) or container in self._leaving:
             return state
         watcher = number(paths.conmon_pid)
         if watcher and processes.is_running(watcher):

@@ -28,7 +28,7 @@ bench-dns: setup
 	@scripts/setup bench
 	@$(BIN)/python benchmarks/bench_dns.py
 
-# The default proxy mode only; `make bench-proxy` measures all of them, which takes a quarter of an hour.
+# The default proxy mode only; `make bench-proxy` measures all of them, which takes some five minutes.
 bench: setup
 	@scripts/setup bench
 	@$(BIN)/python benchmarks/bench_cluster.py

@@ -91,13 +91,14 @@ class IpvsBackend:
         self._ledger, self._node_ips = ledger, state.node_ips
 
     async def is_intact(self) -> bool:
-        ledger, kernel = self._ledger, self._open()
+        ledger = self._ledger
         if ledger is None:
             return False
         try:
-            if not await iptables.stand(self._family, JUMPS) or not kernel.device.exists():
+            if not await iptables.stand(self._family, JUMPS) or not self._open().device.exists():
                 return False
-            present = await asyncio.to_thread(kernel.ipvs.services, self._family)
+            with contextlib.closing(Ipvs()) as kernel:  # its own, because draining goes on over the other meanwhile
+                present = await asyncio.to_thread(kernel.services, self._family)
         except (OSError, iptables.IptablesError) as error:
             raise BackendError(f"ipvs: {error}") from error
         return ledger.servers.keys() <= present.keys()

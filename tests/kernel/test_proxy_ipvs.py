@@ -39,7 +39,7 @@ FRESH_STARTS = 12
 
 
 @pytest.mark.guest(
-    *(f"tests/kernel/test_proxy_{each}.py" for each in ("ipvs", "flows", "matrix", "churn")),
+    *(f"tests/kernel/test_proxy_{each}.py" for each in ("ipvs", "flows", "lasting_flows", "matrix", "churn")),
     "tests/golden/test_proxy_golden.py", "-k", "ipvs or (iptables and SCTP)", seconds=SECONDS,
 )  # fmt: skip
 def test_everything_about_ipvs_holds_on_a_kernel_that_has_it(guest: uml.Outcome) -> None:

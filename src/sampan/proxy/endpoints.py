@@ -9,7 +9,10 @@ from enum import Enum
 from typing import NamedTuple
 
 from sampan.api.discovery_v1 import EndpointConditions, EndpointHints
+from sampan.proxy.addresses import canonical_ip
 from sampan.proxy.objects import Slice
+
+MAX_PORT = 65535
 
 
 class Reach(Enum):
@@ -41,14 +44,15 @@ class Candidate(NamedTuple):
 def candidates(slices: Iterable[Slice], port_name: str, protocol: str) -> list[Candidate]:
     """The endpoints of the named port in all slices, each address and port once, in the order of ip and port.
 
-    Of an address that several slices list, the most usable entry counts.
+    Of an address that several slices list, the most usable entry counts. Unreadable addresses are left out.
     """
     best: dict[tuple[str, int], Candidate] = {}
     for each in slices:
         for number in _port_numbers(each, port_name, protocol):
             for endpoint in each.endpoints:
-                if endpoint.addresses:
-                    key = (endpoint.addresses[0], number)
+                address = endpoint_address(each, endpoint.addresses)
+                if address:
+                    key = (address, number)
                     candidate = Candidate(*key, *_flags(endpoint.conditions), endpoint.node_name, endpoint.hints)
                     known = best.get(key)
                     if known is None or _usability(candidate) > _usability(known):
@@ -56,11 +60,20 @@ def candidates(slices: Iterable[Slice], port_name: str, protocol: str) -> list[C
     return [best[key] for key in sorted(best)]
 
 
+def endpoint_address(slice_: Slice, addresses: Sequence[str]) -> str:
+    """The one address of an endpoint that is used, in canonical form; empty if there is none of the slice's type."""
+    address = canonical_ip(addresses[0]) if addresses else None
+    return address if address and (":" in address) == (slice_.address_type == "IPv6") else ""
+
+
 def _port_numbers(slice_: Slice, name: str, protocol: str) -> list[int]:
     return [
         port.port
         for port in slice_.ports
-        if port.port is not None and (port.name or "") == name and (port.protocol or "TCP") == protocol
+        if port.port
+        and 0 < port.port <= MAX_PORT
+        and (port.name or "") == name
+        and (port.protocol or "TCP") == protocol
     ]
 
 

@@ -20,6 +20,7 @@ from sampan.proxy.modes import ModeSwitch, make_backends, remove_leftovers, want
 from sampan.proxy.nodeports import everywhere, follow_addresses, health_check_hosts, node_port_ips
 from sampan.proxy.objects import SERVICES_SELECTOR, SLICES_SELECTOR, ProxyNode, Slice, trigger_time
 from sampan.proxy.options import ProxyOptions
+from sampan.proxy.problems import ProblemReporter
 from sampan.proxy.servicecidrs import follow_service_cidrs
 from sampan.proxy.syncer import Syncer
 from sampan.proxy.tracker import Tracker
@@ -60,11 +61,14 @@ async def run(options: ProxyOptions, ready: Callable[[], None] = lambda: None) -
             if tracker.dirty:
                 syncer.wake()
 
+        problems = ProblemReporter(client, tracker, options.node_name)
         syncer.add_listener(checks.update)
+        syncer.add_listener(lambda _: problems.update())
         await listen(stack, options, health)
         async with asyncio.TaskGroup() as group:
             group.create_task(informers.run())
             group.create_task(checks.run())
+            group.create_task(problems.run())
             group.create_task(follow_service_cidrs(client, tracker, syncer))
             group.create_task(follow_addresses(options, moved))
             await informers.wait_synced()

@@ -1,8 +1,9 @@
-"""Which UDP flows must be forgotten after a change: those to a Service's address that nobody serves as they are. Pure.
+"""Which conntrack entries of UDP flows are deleted: those to a Service's address whose endpoint serves no more. Pure.
 
 A UDP flow outlives its endpoint, because a client that goes on sending keeps it alive, and its packets are not looked
-up again. The same holds for a flow that began before the Service had an endpoint. kernel/conntrack.py lists and
-deletes.
+up again. The same holds for a flow that began before the Service had an endpoint. A flow keeps an endpoint that still
+serves, whatever traffic policies, topology and termination say of new flows (as pkg/proxy/conntrack/cleanup.go).
+kernel/conntrack.py lists and deletes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ def udp_addresses(changes: Changes, node_ips: Sequence[str]) -> dict[Address, fr
     """
     found: dict[Address, frozenset[Address]] = {}
     for before, after in changes.values():
-        kept = frozenset((each.ip, each.port) for each in after.all_endpoints()) if after else frozenset()
+        kept = after.serving if after else frozenset()
         for port in (before, after):
             if port is not None and port.protocol == "UDP":
                 for address in _addresses(port, node_ips):

@@ -1,10 +1,15 @@
 """What one node must do about Services, as plain frozen data for one address family.
 
-`service_ports` decides: it turns a Service and its EndpointSlices into `ServicePort`s, each with the addresses it is
-reached by, its policies and the endpoints that this node may use, already filtered. It is pure. tracker.py calls it for
-what changed; the backends turn the result into kernel objects.
+`service_ports` decides: it turns a Service and its EndpointSlices into `ServicePort`s, each with the addresses it asks
+for, its policies and the endpoints that this node may use, already filtered. It is pure. tracker.py calls it for what
+changed, and frontends.py leaves each service port the addresses that no other has; the backends turn the result into
+kernel objects.
+
+Objects are parsed here and nowhere behind: addresses and ranges are canonical text, names and numbers are in range.
+What cannot be read is left out; `unreadable` says what that is.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -12,11 +17,17 @@ import msgspec
 
 from sampan.api.core_v1 import Service
 from sampan.api.core_v1 import ServicePort as APIServicePort
-from sampan.proxy.endpoints import Candidate, Reach, Where, candidates, select
+from sampan.proxy.addresses import canonical_ip, canonical_network
+from sampan.proxy.endpoints import MAX_PORT, Candidate, Reach, Where, candidates, endpoint_address, select
 from sampan.proxy.objects import HEADLESS, IPVS_SCHEDULER, SERVICE_PROXY_NAME, Slice
 
 IPV4, IPV6 = 4, 6
 FAMILY_NAMES = {IPV4: "IPv4", IPV6: "IPv6"}
+PROTOCOLS = ("TCP", "UDP", "SCTP")
+MAX_AFFINITY_SECONDS = 86400
+DEFAULT_AFFINITY_SECONDS = 10800
+IPVS_SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "mh", "fo", "ovf", "twos")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 
 
 class ServicePortName(NamedTuple):
@@ -45,6 +56,8 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     `endpoints` serve the cluster IP, `cluster_endpoints` external addresses under the Cluster policy (and pods that use
     an external address), `local_endpoints` external addresses under the Local policy. `anywhere` tells whether some
     node has an endpoint: without any, clients are refused; where only a policy stands in the way, they are dropped.
+    `serving`, of UDP ports only, are all endpoints that serve, also those that new flows do not go to: flows that have
+    one of them keep it.
     """
 
     protocol: str
@@ -63,6 +76,7 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     endpoints: tuple[Endpoint, ...] = ()
     cluster_endpoints: tuple[Endpoint, ...] = ()
     local_endpoints: tuple[Endpoint, ...] = ()
+    serving: frozenset[tuple[str, int]] = frozenset()
 
     def all_endpoints(self) -> Iterator[Endpoint]:
         """Every endpoint that some client may be sent to; some may repeat."""
@@ -93,19 +107,78 @@ def service_ports(
         return {}
     known = [each for each in slices if each.address_type == FAMILY_NAMES[family]]
     meta, found = service.metadata, {}
+    if not (_NAME.fullmatch(meta.namespace) and _NAME.fullmatch(meta.name)):
+        return {}
     for port in service.spec.ports:
-        name = ServicePortName(meta.namespace, meta.name, port.name, port.protocol)
-        found[name] = _service_port(service, port, cluster_ip, candidates(known, port.name, port.protocol), where)
+        if not _port_problem(port):
+            name = ServicePortName(meta.namespace, meta.name, port.name, port.protocol)
+            found[name] = _service_port(service, port, cluster_ip, candidates(known, port.name, port.protocol), where)
     return found
+
+
+def unreadable(service: Service, slices: Iterable[Slice]) -> list[str]:
+    """What of a Service and its slices cannot be read and is therefore left out, in words."""
+    spec, found = service.spec, []
+    if not (_NAME.fullmatch(service.metadata.namespace) and _NAME.fullmatch(service.metadata.name)):
+        found.append("metadata.name: not a DNS name")
+    problems = ((port, _port_problem(port)) for port in spec.ports)
+    found += [f"spec.ports[{port.name!r}]: {problem}" for port, problem in problems if problem]
+    texts = [("spec.externalIPs", ip) for ip in spec.external_ips]
+    texts += [("spec.clusterIPs", ip) for ip in _given_cluster_ips(service) if ip != "None"]
+    texts += [("status.loadBalancer.ingress[].ip", each.ip) for each in service.status.load_balancer.ingress if each.ip]
+    found += [f"{field}: {text!r} is not an IP address" for field, text in texts if canonical_ip(text) is None]
+    found += [
+        f"spec.loadBalancerSourceRanges: {text!r} is not a CIDR range"
+        for text in spec.load_balancer_source_ranges
+        if canonical_network(text) is None
+    ]
+    if problem := _scheduler_problem(service):
+        found.append(problem)
+    for each in slices:
+        if each.address_type in FAMILY_NAMES.values():
+            found += [
+                f"EndpointSlice {each.metadata.name}: {endpoint.addresses[0]!r} is not an {each.address_type} address"
+                for endpoint in each.endpoints
+                if endpoint.addresses and not endpoint_address(each, endpoint.addresses)
+            ]
+    return found
+
+
+def _port_problem(port: APIServicePort) -> str:
+    """Why a port of a Service cannot be served; empty if it can."""
+    if port.protocol not in PROTOCOLS:
+        return f"{port.protocol!r} is not a protocol"
+    if port.name and not _NAME.fullmatch(port.name):
+        return "not a DNS name"
+    if not 0 < port.port <= MAX_PORT:
+        return f"{port.port} is not a port"
+    return "" if 0 <= port.node_port <= MAX_PORT else f"{port.node_port} is not a node port"
+
+
+def _scheduler_problem(service: Service) -> str:
+    text = service.metadata.annotations.get(IPVS_SCHEDULER, "")
+    known = ", ".join(IPVS_SCHEDULERS)
+    return (
+        f"{IPVS_SCHEDULER}: {text!r} is no scheduler of IPVS: {known}" if text and text not in IPVS_SCHEDULERS else ""
+    )
+
+
+def _given_cluster_ips(service: Service) -> tuple[str, ...]:
+    spec = service.spec
+    return spec.cluster_ips or ((spec.cluster_ip,) if spec.cluster_ip else ())
 
 
 def _cluster_ip(service: Service, family: int) -> str | None:
     """The Service's cluster IP of this family; None if this proxy has nothing to do there."""
-    spec = service.spec
-    if {SERVICE_PROXY_NAME, HEADLESS} & service.metadata.labels.keys() or spec.type == "ExternalName":
+    if {SERVICE_PROXY_NAME, HEADLESS} & service.metadata.labels.keys() or service.spec.type == "ExternalName":
         return None
-    addresses = spec.cluster_ips or ((spec.cluster_ip,) if spec.cluster_ip else ())
-    return next((ip for ip in addresses if ip != "None" and is_family(ip, family)), None)
+    return next(iter(_of_family(_given_cluster_ips(service), family)), None)
+
+
+def _of_family(texts: Iterable[str], family: int) -> tuple[str, ...]:
+    """The addresses that can be read and are of a family, each once."""
+    ips = (canonical_ip(text) for text in texts)
+    return tuple(dict.fromkeys(ip for ip in ips if ip and is_family(ip, family)))
 
 
 def _service_port(
@@ -123,19 +196,29 @@ def _service_port(
         port=port.port,
         node_port=port.node_port if spec.type in ("NodePort", "LoadBalancer") else 0,
         cluster_ip=cluster_ip,
-        external_ips=tuple(ip for ip in spec.external_ips if is_family(ip, family)),
+        external_ips=_of_family(spec.external_ips, family),
         load_balancer_ips=_load_balancer_ips(service, family),
         source_ranges=_source_ranges(service, family),
         affinity_seconds=_affinity_seconds(service),
-        ipvs_scheduler=service.metadata.annotations.get(IPVS_SCHEDULER, ""),
+        ipvs_scheduler="" if _scheduler_problem(service) else service.metadata.annotations.get(IPVS_SCHEDULER, ""),
         internal_local=internal_local,
         external_local=external_local,
-        health_check_node_port=spec.health_check_node_port if external_local else 0,
+        health_check_node_port=_health_check_node_port(service) if external_local else 0,
         anywhere=bool(everywhere or here),
         endpoints=here if internal_local else everywhere,
         cluster_endpoints=everywhere if exposed else (),
         local_endpoints=here if external_local else (),
+        serving=_serving(found) if port.protocol == "UDP" else frozenset(),
     )
+
+
+def _health_check_node_port(service: Service) -> int:
+    port = service.spec.health_check_node_port
+    return port if 0 <= port <= MAX_PORT else 0
+
+
+def _serving(found: list[Candidate]) -> frozenset[tuple[str, int]]:
+    return frozenset((each.ip, each.port) for each in found if each.ready or each.serving)
 
 
 def _endpoints(found: list[Candidate], reach: Reach, where: Where) -> tuple[Endpoint, ...]:
@@ -150,23 +233,25 @@ def _load_balancer_ips(service: Service, family: int) -> tuple[str, ...]:
     if service.spec.type != "LoadBalancer":
         return ()
     ingress = service.status.load_balancer.ingress
-    return tuple(each.ip for each in ingress if each.ip and each.ip_mode != "Proxy" and is_family(each.ip, family))
+    return _of_family((each.ip for each in ingress if each.ip and each.ip_mode != "Proxy"), family)
 
 
 def _source_ranges(service: Service, family: int) -> tuple[str, ...]:
-    """loadBalancerSourceRanges of this family; a Service that has only ranges of the other admits nobody."""
+    """loadBalancerSourceRanges of this family. A Service whose ranges are of the other or unreadable admits nobody."""
     if service.spec.type != "LoadBalancer":
         return ()
-    ranges = [each.strip() for each in service.spec.load_balancer_source_ranges]
-    mine = tuple(each for each in ranges if is_family(each, family))
-    return mine or (("255.255.255.255/32",) if ranges and family == IPV4 else ("::/128",) if ranges else ())
+    given = service.spec.load_balancer_source_ranges
+    ranges = (canonical_network(each) for each in given)
+    mine = tuple(dict.fromkeys(each for each in ranges if each and is_family(each, family)))
+    return mine or (("255.255.255.255/32",) if given and family == IPV4 else ("::/128",) if given else ())
 
 
 def _affinity_seconds(service: Service) -> int:
     if service.spec.session_affinity != "ClientIP":
         return 0
     config = service.spec.session_affinity_config
-    return config.client_ip.timeout_seconds if config and config.client_ip else 10800
+    seconds = config.client_ip.timeout_seconds if config and config.client_ip else DEFAULT_AFFINITY_SECONDS
+    return seconds if 0 < seconds <= MAX_AFFINITY_SECONDS else DEFAULT_AFFINITY_SECONDS
 
 
 def is_family(ip: str, family: int) -> bool:

@@ -1,8 +1,9 @@
 """The loop between the tracker and the kernel: whatever is dirty is applied at once, and what arrives meanwhile next.
 
 There is no minimum delay between syncs: while one is under way, events gather by themselves. A failed sync is retried
-as a repair, later and later. After each, UDP flows that lost their endpoint are forgotten. While nothing happens, a
-look now and then tells whether others have removed what was made; then all of it is made anew.
+as a repair, later and later. After each, the conntrack entries of UDP flows that lost their endpoint are deleted; after
+a repair, all such entries of all Services. While nothing happens, a look now and then tells whether others have removed
+what was made; then, and once an hour in any case, all of it is made anew.
 """
 
 import asyncio
@@ -20,12 +21,14 @@ from sampan.proxy.nolocal import NoLocalEndpoints
 from sampan.proxy.options import SYNC_PERIOD_SECONDS
 from sampan.proxy.staleflows import stale, udp_addresses
 from sampan.proxy.state import FAMILY_NAMES, ServicePort, ServicePortName, State
-from sampan.proxy.tracker import FamilyChanges, Tracker
+from sampan.proxy.tracker import Change, Changes, FamilyChanges, Tracker
 
 log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 0.1
 LAST_RETRY_SECONDS = 30.0
+FULL_SYNC_SECONDS = 3600.0
+"""How often everything is made anew although nothing seems to be missing, as kube-proxy's FullSyncPeriod."""
 CHECK_SHARE = 20
 """Looking whether the rules still stand may take one part in so many of the time."""
 
@@ -48,6 +51,8 @@ class Syncer:
         self._check_seconds = check_seconds
         self._broken = set(backends)
         self._refusal = ""  # why the kernel last took nothing
+        self._full_sync_at = 0.0
+        self._unreconciled: dict[int, Changes] = {family: {} for family in backends}
         self._wake = asyncio.Event()
         self._listeners: list[Listener] = []
         self._triggers: list[tuple[float, str]] = []
@@ -111,6 +116,9 @@ class Syncer:
 
     async def _check(self) -> bool:
         """Whether everything stands; what does not is repaired by the next sync."""
+        if time.monotonic() - self._full_sync_at > FULL_SYNC_SECONDS:
+            self._broken = set(self._backends)
+            return False
         async with self._syncing:
             for family, backend in self._backends.items():
                 try:
@@ -119,6 +127,8 @@ class Syncer:
                     log.warning("IPv%d: others have removed rules of mode %s; making them anew", family, backend.mode)
                 except BackendError as error:
                     log.error("IPv%d: looking at the rules: %s", family, error)
+                except Exception:
+                    log.exception("IPv%d: looking at the rules", family)
                 self._broken.add(family)
         return not self._broken
 
@@ -144,9 +154,12 @@ class Syncer:
 
     async def _sync(self) -> bool:
         self._wake.clear()
+        if len(self._broken) == len(self._backends):
+            self._full_sync_at = time.monotonic()
         queued, self.queued_since = self.queued_since, 0.0
         triggers, self._triggers = self._triggers, []
-        with _no_garbage_collection() if self._broken else nullcontext():
+        was_broken = bool(self._broken)
+        with _no_garbage_collection() if was_broken else nullcontext():
             taken = self._tracker.take()
             for family, outcome in taken.items():
                 await self._apply(family, outcome)
@@ -155,6 +168,8 @@ class Syncer:
             self.queued_since = queued or time.time()
             self._triggers = triggers + self._triggers
             return False
+        if was_broken:
+            gc.freeze()
         self.last_success = time.time()
         self._measure_programming(triggers)
         for listener in self._listeners:
@@ -177,19 +192,21 @@ class Syncer:
 
     async def _apply(self, family: int, outcome: FamilyChanges) -> None:
         changes = None if family in self._broken else outcome.changes
+        _merge(self._unreconciled[family], outcome.changes)
         if changes is not None and not changes and not outcome.moved:
             return
         metrics, name, started = self._metrics, FAMILY_NAMES[family], time.perf_counter()
         try:
             await self._backends[family].apply(outcome.state, changes)
             self._broken.discard(family)
-            self._forget_flows(family, outcome)
+            self._forget_flows(family, outcome.state, whole=changes is None)
             metrics.last_sync.set(time.time(), name)
-        except BackendError as error:
+        except Exception as error:
             self._broken.add(family)
             self._count_failure(family, partial=changes is not None)
             self._refusal = str(error).partition("\n")[0]
-            log.error("syncing IPv%d rules: %s", family, error)
+            unexpected = None if isinstance(error, BackendError) else error
+            log.error("syncing IPv%d rules: %s", family, error, exc_info=unexpected)
         seconds = time.perf_counter() - started
         metrics.sync_seconds.observe(seconds, name)
         (metrics.full_sync_seconds if changes is None else metrics.partial_sync_seconds).observe(seconds, name)
@@ -201,20 +218,27 @@ class Syncer:
         elif mode in ("iptables", "ipvs"):
             (metrics.iptables_partial_failures if partial else metrics.iptables_failures).add(FAMILY_NAMES[family])
 
-    def _forget_flows(self, family: int, outcome: FamilyChanges) -> None:
-        serving = udp_addresses(outcome.changes, outcome.state.node_ips)
-        if not serving:
-            return
-        self._conntrack = self._conntrack or Conntrack()
-        started = time.perf_counter()
-        try:
-            found = stale(self._conntrack.flows_to(family, "UDP", serving.keys()), serving)
-            self._conntrack.delete(family, found)
-        except (OSError, ValueError) as error:
-            log.error("forgetting UDP flows: %s", error)
-            return
-        self._metrics.stale_flows.add(FAMILY_NAMES[family], by=len(found))
-        self._metrics.conntrack_seconds.observe(time.perf_counter() - started, FAMILY_NAMES[family])
+    def _forget_flows(self, family: int, state: State, *, whole: bool) -> None:
+        """Delete the conntrack entries of UDP flows that lost their endpoint, of changed service ports or of all.
+
+        Changes whose entries could not be deleted, since a sync or the deletion failed, are kept for the next time.
+        """
+        changes = self._unreconciled[family]
+        if whole:
+            _merge(changes, {name: Change(None, port) for name, port in state.ports.items() if port.protocol == "UDP"})
+        serving = udp_addresses(changes, state.node_ips)
+        if serving:
+            self._conntrack = self._conntrack or Conntrack()
+            started = time.perf_counter()
+            try:
+                found = stale(self._conntrack.flows_to(family, "UDP", serving.keys()), serving)
+                self._conntrack.delete(family, found)
+            except (OSError, ValueError) as error:
+                log.error("deleting conntrack entries of UDP flows: %s", error)
+                return
+            self._metrics.stale_flows.add(FAMILY_NAMES[family], by=len(found))
+            self._metrics.conntrack_seconds.observe(time.perf_counter() - started, FAMILY_NAMES[family])
+        self._unreconciled[family] = {}
 
     def _measure_programming(self, triggers: Sequence[tuple[float, str]]) -> None:
         for moment, family in triggers:
@@ -242,8 +266,14 @@ def _no_garbage_collection() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.freeze()
         gc.enable()
+
+
+def _merge(into: Changes, changes: Changes) -> None:
+    """Add later changes: of each service port the state before the first and after the last one counts."""
+    for name, (before, after) in changes.items():
+        known = into.get(name)
+        into[name] = Change(known.before if known else before, after)
 
 
 def _count(port: ServicePort | None) -> int:

@@ -1,16 +1,22 @@
 """Folds Service, EndpointSlice and Node events into `State`, recomputing only what they touched.
 
 Handlers are called by informers in any order and number; `take` turns what they left dirty into the service ports that
-really changed. Pure: no I/O and no clock. state.py decides; syncer.py calls this and hands the outcome to a backend.
+really changed. Pure: no I/O and no clock. state.py decides what each Service asks for and frontends.py which of several
+has a contested address; syncer.py calls this and hands the outcome to a backend.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from sampan.api.core_v1 import Service
 from sampan.proxy.endpoints import Where
+from sampan.proxy.frontends import API_SERVER, Frontends
 from sampan.proxy.objects import ProxyNode, Slice, service_of
-from sampan.proxy.state import ServicePort, ServicePortName, State, is_family, service_ports
+from sampan.proxy.state import ServicePort, ServicePortName, State, is_family, service_ports, unreadable
+
+log = logging.getLogger(__name__)
 
 ZONE = "topology.kubernetes.io/zone"
 
@@ -48,6 +54,11 @@ class Tracker:
         self.pending_services: set[Key] = set()
         self.pending_slices: set[Key] = set()
         self._ports: dict[int, Ports] = {family: {} for family in self._families}
+        self._frontends = {family: Frontends() for family in self._families}
+        self._refused: dict[Key, dict[tuple[int, ServicePortName], tuple[str, ...]]] = {}
+        self._unreadable: dict[Key, tuple[str, ...]] = {}
+        self._noted: set[Key] = set()
+        self._contested: dict[int, set[ServicePortName]] = {family: set() for family in self._families}
         self._names: dict[tuple[int, Key], tuple[ServicePortName, ...]] = {}
         self._node_ips: tuple[str, ...] = ()
         self._service_cidrs: tuple[str, ...] = ()
@@ -87,7 +98,10 @@ class Tracker:
     def set_node_ips(self, ips: Sequence[str]) -> None:
         """The addresses at which node ports are served from now on."""
         self._node_ips, before = tuple(sorted(ips)), self._node_ips
-        self._moved |= self._node_ips != before
+        if self._node_ips != before:
+            self._moved = True
+            for family, frontends in self._frontends.items():
+                self._contested[family] |= frontends.set_node_ips(self._node_ips)
 
     def set_service_cidrs(self, cidrs: Iterable[str]) -> None:
         """The networks that cluster IPs come from, from now on."""
@@ -115,28 +129,88 @@ class Tracker:
         self.pending_services, self.pending_slices = set(), set()
         moved, self._moved = self._moved, False
         changes: dict[int, Changes] = {family: {} for family in self._families}
+        for family in self._families:
+            contested, self._contested[family] = self._contested[family], set()
+            for key in dirty:
+                contested |= self._claim(key, family)
+            for name in contested:
+                self._grant(name, family, changes[family])
         for key in dirty:
-            for family in self._families:
-                self._recompute(key, family, changes[family])
+            self._note_unreadable(key)
         return {family: FamilyChanges(self._state(family), changes[family], moved) for family in self._families}
 
-    def _recompute(self, key: Key, family: int, changes: Changes) -> None:
-        ports = self._ports[family]
+    def service(self, namespace: str, name: str) -> Service | None:
+        return self._services.get((namespace, name))
+
+    def take_problems(self) -> dict[Key, tuple[str, ...]]:
+        """Per Service where that changed since the last call: what is not served as it asks, in words.
+
+        That is values that cannot be read and addresses that another Service has.
+        """
+        noted, self._noted = self._noted, set()
+        return {
+            key: tuple(dict.fromkeys(chain(self._unreadable.get(key, ()), *self._refused.get(key, {}).values())))
+            for key in noted
+        }
+
+    def _claim(self, key: Key, family: int) -> set[ServicePortName]:
+        """Take in what a Service asks for; returns the service ports that this may change. Nothing if it fails."""
         service = self._services.get(key)
         slices = self._slices.get(key, {}).values()
-        fresh = service_ports(service, slices, family, self._where) if service else {}
+        frontends, touched = self._frontends[family], set[ServicePortName]()
+        if key == API_SERVER:
+            addresses = [ip for each in slices for endpoint in each.endpoints for ip in endpoint.addresses]
+            touched |= frontends.set_api_server(addresses)
+        try:
+            fresh = service_ports(service, slices, family, self._where) if service else {}
+        except Exception:
+            log.exception("Service %s/%s: left as it was", *key)
+            return touched
         names = self._names.pop((family, key), ())
-        for name in {*names, *fresh}:
-            before, after = ports.get(name), fresh.get(name)
-            if before == after:
-                continue
-            changes[name] = Change(before, after)
-            if after is None:
-                del ports[name]
-            else:
-                ports[name] = after
         if fresh:
             self._names[family, key] = tuple(fresh)
+        created = service.metadata.creation_timestamp or "" if service else ""
+        for name in {*names, *fresh}:
+            touched |= frontends.claim(name, fresh.get(name), created)
+        return touched
+
+    def _grant(self, name: ServicePortName, family: int, changes: Changes) -> None:
+        """Leave a service port the frontends that it has, and report it if that makes a difference."""
+        ports = self._ports[family]
+        before = ports.get(name)
+        after, refused = self._frontends[family].granted(name)
+        self._note_refused(name, family, tuple(str(each) for each in refused if each.contender != name))
+        if before == after:
+            return
+        changes[name] = Change(before, after)
+        if after is None:
+            del ports[name]
+        else:
+            ports[name] = after
+
+    def _note_refused(self, name: ServicePortName, family: int, refused: tuple[str, ...]) -> None:
+        key = (name.namespace, name.name)
+        known = self._refused.get(key, {})
+        if known.get((family, name), ()) == refused:
+            return
+        self._noted.add(key)
+        if refused:
+            self._refused.setdefault(key, {})[family, name] = refused
+            return
+        del known[family, name]
+        if not known:
+            del self._refused[key]
+
+    def _note_unreadable(self, key: Key) -> None:
+        service = self._services.get(key)
+        found = tuple(unreadable(service, self._slices.get(key, {}).values())) if service else ()
+        if self._unreadable.get(key, ()) == found:
+            return
+        self._noted.add(key)
+        if found:
+            self._unreadable[key] = found
+        else:
+            del self._unreadable[key]
 
     def _state(self, family: int) -> State:
         ips = tuple(ip for ip in self._node_ips if is_family(ip, family))

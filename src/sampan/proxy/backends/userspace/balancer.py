@@ -16,20 +16,27 @@ class Balancer:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._endpoints: tuple[Endpoint, ...] = ()
+        self._serving: frozenset[tuple[str, int]] = frozenset()
         self._affinity_seconds = 0
         self._next = 0
         self._clients: OrderedDict[str, tuple[Endpoint, float]] = OrderedDict()
 
-    def update(self, endpoints: Sequence[Endpoint], affinity_seconds: int) -> None:
-        """Choose among these from now on; what clients chose stays as far as it is still there."""
+    def update(
+        self, endpoints: Sequence[Endpoint], affinity_seconds: int, serving: frozenset[tuple[str, int]] = frozenset()
+    ) -> None:
+        """Choose among these from now on; what clients chose stays as far as it is still there.
+
+        `serving` are addresses that flows under way may keep, although new ones do not go there.
+        """
         self._endpoints = tuple(endpoints)
+        self._serving = serving
         self._affinity_seconds = affinity_seconds
         known = set(endpoints) if affinity_seconds else set()
         for client in [client for client, (chosen, _) in self._clients.items() if chosen not in known]:
             del self._clients[client]
 
     def serves(self, endpoint: Endpoint) -> bool:
-        return endpoint in self._endpoints
+        return endpoint in self._endpoints or (endpoint.ip, endpoint.port) in self._serving
 
     def pick(self, client: str, avoided: Collection[Endpoint] = ()) -> Endpoint | None:
         """The endpoint for a client's next connection; none of those that were just tried in vain.

@@ -76,7 +76,7 @@ class Relay:
     def _open(self, wanted: Mapping[ListenerName, Listener]) -> dict[ListenerName, int]:
         for name, listener in wanted.items():
             balancer = self._balancers.setdefault(name, Balancer())
-            balancer.update(listener.endpoints, listener.affinity_seconds)
+            balancer.update(listener.endpoints, listener.affinity_seconds, listener.serving)
             if name in self._listeners:
                 self._listeners[name].endpoints_changed()
             else:

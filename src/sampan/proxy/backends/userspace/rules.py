@@ -38,11 +38,15 @@ class ListenerName(NamedTuple):
 
 
 class Listener(NamedTuple):
-    """Relays the protocol to these endpoints in turn; with affinity, a client stays with one for a while."""
+    """Relays the protocol to these endpoints in turn; with affinity, a client stays with one for a while.
+
+    UDP sessions stay with an endpoint as long as it is one of `serving`.
+    """
 
     protocol: str
     endpoints: tuple[Endpoint, ...]
     affinity_seconds: int = 0
+    serving: frozenset[tuple[str, int]] = frozenset()
 
 
 class Place(NamedTuple):
@@ -81,7 +85,7 @@ def listeners(name: ServicePortName, port: ServicePort) -> dict[ListenerName, Li
     if any(_external_keys(port, ("",))):
         roles |= {EXTERNAL: port.cluster_endpoints, OUTSIDE: port.local_endpoints}
     return {
-        ListenerName(name, role): Listener(port.protocol, endpoints, port.affinity_seconds)
+        ListenerName(name, role): Listener(port.protocol, endpoints, port.affinity_seconds, port.serving)
         for role, endpoints in roles.items()
         if endpoints
     }

@@ -1,0 +1,145 @@
+"""Flows that last while endpoints drain, rules are lost and syncs fail; and Services that claim others' addresses."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sampan.api.core_v1 import Service, ServicePort, ServiceSpec
+from sampan.api.discovery_v1 import EndpointPort
+from sampan.api.meta_v1 import ObjectMeta
+from sampan.proxy.backends.interface import BackendError
+from sampan.proxy.backends.registry import BACKENDS
+from sampan.proxy.objects import SERVICE_NAME, Slice, SliceEndpoint
+from sampan.proxy.state import State
+from sampan.proxy.tracker import Changes
+from support.proxyatwork import Proxy, at_work
+from support.proxycases import CLUSTER_IP, DRAINING, READY, ZONE, Case, slice_
+from support.proxyworld import ADDRESSES, PORT, World, world
+
+pytestmark = pytest.mark.kernel
+
+FLUSHES = {
+    "nftables": "nft flush ruleset",
+    "userspace": "nft flush ruleset",
+    "iptables": "iptables -t nat -F; iptables -t nat -X; iptables -F; iptables -X",
+    "ipvs": "ipvsadm -C",
+}
+
+
+@pytest.fixture(scope="module")
+def the_world() -> Iterator[World]:
+    with world() as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=list(BACKENDS))
+def proxy(request: pytest.FixtureRequest, the_world: World) -> Iterator[Proxy]:
+    with at_work(request.param, the_world) as made:
+        yield made
+
+
+def udp(*endpoints: str, **conditions: object) -> Case:
+    return Case("", "pod", "cluster-ip", endpoints=endpoints, protocol="UDP", **conditions)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        udp("local-1", "local-2", conditions={"local-1": DRAINING}),
+        udp("local-1", "local-2", hints={"local-1": "zone-b", "local-2": ZONE}),
+    ],
+    ids=["its endpoint drains", "hints prefer another endpoint"],
+)
+def test_a_udp_flow_keeps_an_endpoint_that_still_serves(proxy: Proxy, then: Case) -> None:
+    """New flows go elsewhere; those that are under way stay, as pkg/proxy/conntrack/cleanup.go has it."""
+    proxy.show(udp("local-1"))
+    with proxy.world.connect("pod", (CLUSTER_IP[4], 80), "UDP", timeout=3) as flow:
+        assert proxy.world.ask_again(flow)[0] == "local-1"
+        proxy.show(then)
+        assert [proxy.world.ask_again(flow)[0] for _ in range(3)] == ["local-1"] * 3
+
+
+def test_a_udp_flow_leaves_a_removed_endpoint_although_a_sync_failed_between(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.show(udp("local-1"))
+    with proxy.world.connect("pod", (CLUSTER_IP[4], 80), "UDP", timeout=3) as flow:
+        assert proxy.world.ask_again(flow)[0] == "local-1"
+
+        async def fail(state: State, changes: Changes | None) -> None:
+            raise BackendError("injected")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(proxy.backends[4], "apply", fail)
+            proxy.tracker.slice_changed(None, slice_(udp("local-2"), 4))
+            assert not proxy.world.on_node(proxy.syncer.sync)
+        assert proxy.world.on_node(proxy.syncer.sync)
+        assert eventually_answers(lambda: proxy.world.ask_again(flow)[0]) == "local-2"
+
+
+def test_a_udp_flow_that_began_without_rules_is_served_after_the_repair(proxy: Proxy) -> None:
+    proxy.show(udp("local-1"))
+    proxy.world.sh("node", FLUSHES[proxy.mode])
+    with proxy.world.connect("pod", (CLUSTER_IP[4], 80), "UDP", timeout=0.5) as flow:
+        with pytest.raises(OSError):
+            proxy.world.ask_again(flow)
+        assert not proxy.world.on_node(proxy.syncer._check)
+        assert proxy.world.on_node(proxy.syncer.sync)
+        flow.settimeout(3)
+        assert eventually_answers(lambda: proxy.world.ask_again(flow)[0]) == "local-1"
+
+
+def eventually_answers(ask: Callable[[], str], tries: int = 5) -> str:
+    """The first answer; errors queued at the socket (ICMP of before) are passed over."""
+    for _ in range(tries):
+        try:
+            return ask()
+        except OSError:
+            continue
+    return ""
+
+
+@pytest.mark.parametrize("namespace", ["aaa", "zzz"])
+def test_a_cluster_ip_cannot_be_taken_by_an_external_ip(proxy: Proxy, namespace: str) -> None:
+    """CVE-2020-8554's kind: a tenant's externalIPs name another Service's cluster IP."""
+    proxy.show(Case("web", "pod", "cluster-ip", endpoints=("local-1",)))
+    ports = (ServicePort(name="a", protocol="TCP", port=80),)
+    intruder = Service(
+        metadata=ObjectMeta(name="x", namespace=namespace),
+        spec=ServiceSpec(cluster_ip="10.96.0.66", external_ips=(CLUSTER_IP[4],), ports=ports),
+    )
+    theirs = Slice(
+        metadata=ObjectMeta(name="x", namespace=namespace, labels={SERVICE_NAME: "x"}),
+        address_type="IPv4",
+        ports=(EndpointPort(name="a", protocol="TCP", port=PORT),),
+        endpoints=(SliceEndpoint(addresses=(ADDRESSES["remote"][4],), conditions=READY, node_name="node-2"),),
+    )
+    proxy.tracker.service_changed(None, intruder)
+    proxy.tracker.slice_changed(None, theirs)
+    assert proxy.world.on_node(proxy.syncer.sync)
+    try:
+        assert {proxy.world.ask("pod", (CLUSTER_IP[4], 80))[0] for _ in range(5)} == {"local-1"}
+    finally:
+        proxy.tracker.service_changed(intruder, None)
+        proxy.tracker.slice_changed(theirs, None)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"external_ips": ("010.0.0.1", "::ffff:1.2.3.4", "no address")},
+        {"type": "LoadBalancer", "load_balancer_source_ranges": ("010.0.0.0/8", "x")},
+        {"ports": (ServicePort(name="a\n-A INPUT -j DROP", protocol="icmp", port=99999),)},
+    ],
+    ids=["external IPs", "source ranges", "ports"],
+)
+def test_values_of_a_lax_api_server_stop_no_sync(proxy: Proxy, spec: dict[str, object]) -> None:
+    proxy.show(Case("one", "pod", "cluster-ip", endpoints=("local-1",)))
+    given = {"cluster_ip": "10.96.0.77", "ports": (ServicePort(name="a", port=80),), **spec}
+    pill = Service(metadata=ObjectMeta(name="pill", namespace="tenant"), spec=ServiceSpec(**given))  # type: ignore[arg-type]
+    proxy.tracker.service_changed(None, pill)
+    try:
+        proxy.show(Case("two", "pod", "cluster-ip", endpoints=("local-2",)))
+        assert proxy.world.ask("pod", (CLUSTER_IP[4], 80))[0] == "local-2"
+    finally:
+        proxy.tracker.service_changed(pill, None)

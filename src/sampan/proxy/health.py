@@ -103,8 +103,7 @@ class ServiceHealthServers:
             for name, port in state.ports.items():
                 if port.health_check_node_port:
                     known = counts.get(port.health_check_node_port, ("", "", 0))[2]
-                    local = len({each.ip for each in port.local_endpoints})
-                    counts[port.health_check_node_port] = (name.namespace, name.name, max(known, local))
+                    counts[port.health_check_node_port] = (name.namespace, name.name, max(known, port.local_ready))
         if counts != self._counts:
             self._counts = counts
             self._changed.set()

@@ -56,8 +56,9 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     `endpoints` serve the cluster IP, `cluster_endpoints` external addresses under the Cluster policy (and pods that use
     an external address), `local_endpoints` external addresses under the Local policy. `anywhere` tells whether some
     node has an endpoint: without any, clients are refused; where only a policy stands in the way, they are dropped.
-    `serving`, of UDP ports only, are all endpoints that serve, also those that new flows do not go to: flows that have
-    one of them keep it.
+    `local_ready` is how many of the node's endpoints are ready: with a healthCheckNodePort, load balancers must drain a
+    node that has only terminating ones. `serving`, of UDP ports only, are all endpoints that serve, also those that new
+    flows do not go to: flows that have one of them keep it.
     """
 
     protocol: str
@@ -76,6 +77,7 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     endpoints: tuple[Endpoint, ...] = ()
     cluster_endpoints: tuple[Endpoint, ...] = ()
     local_endpoints: tuple[Endpoint, ...] = ()
+    local_ready: int = 0
     serving: frozenset[tuple[str, int]] = frozenset()
 
     def all_endpoints(self) -> Iterator[Endpoint]:
@@ -204,6 +206,9 @@ def _service_port(
         internal_local=internal_local,
         external_local=external_local,
         health_check_node_port=_health_check_node_port(service) if external_local else 0,
+        local_ready=len({each.ip for each in found if each.ready and each.node_name == where.node_name})
+        if external_local and _health_check_node_port(service)
+        else 0,
         anywhere=bool(everywhere or here),
         endpoints=here if internal_local else everywhere,
         cluster_endpoints=everywhere if exposed else (),

@@ -86,7 +86,7 @@ def answer(local: int, *, alive: bool = True) -> Response:
     here = tuple(Endpoint(f"10.244.0.{number}", 80, True) for number in range(local))
     port = ServicePort(
         protocol="TCP", port=80, cluster_ip="10.96.0.1", external_local=True, health_check_node_port=32000,
-        local_endpoints=here,
+        local_endpoints=here, local_ready=local,
     )  # fmt: skip
     servers = ServiceHealthServers(lambda: alive)
     servers.update([State(family=4, ports={name: port})])

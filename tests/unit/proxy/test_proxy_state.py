@@ -201,3 +201,14 @@ def test_policies_choose_endpoints(
 def test_hints_and_readiness(endpoints: list[Any], expected: list[str]) -> None:
     """Hints narrow the choice only when they are complete and leave something."""
     assert ips(only((slice_(*endpoints),)).endpoints) == expected
+
+
+def test_a_node_with_only_terminating_endpoints_serves_but_asks_load_balancers_to_drain_it() -> None:
+    """localEndpoints of a healthCheckNodePort counts ready endpoints (KEP-1669); terminating ones serve on."""
+    spec = service(type="LoadBalancer", external_traffic_policy="Local", health_check_node_port=32000)
+    draining = slice_(endpoint("10.244.0.1", conditions=DRAINING))
+    (port,) = service_ports(spec, [draining], 4, Where("node-1")).values()
+    assert [each.ip for each in port.local_endpoints] == ["10.244.0.1"]
+    assert port.local_ready == 0
+    (port,) = service_ports(spec, [slice_(endpoint("10.244.0.1"))], 4, Where("node-1")).values()
+    assert port.local_ready == 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from sampan.client.informer import Informers
 from sampan.client.resources import ENDPOINT_SLICES, NAMESPACES, PODS, SERVICES
-from sampan.dns.objects import EndpointSlice, Namespace, Pod, ReadyAddress, Service
+from sampan.dns.objects import EndpointSlice, Namespace, Pod, Port, ReadyAddress, Service
 from sampan.dns.reverse import ReverseIndex
 
 Key = tuple[str, str]
@@ -24,10 +24,13 @@ class Cluster:
         self.serial = int(time.time())
         self._slices: dict[Key, dict[str, EndpointSlice]] = {}
         self._pods: dict[str, list[Key]] = {}
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[Key | None], None]] = []
 
-    def subscribe(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Call `changed` after every change, until the function that is returned is called."""
+    def subscribe(self, changed: Callable[[Key | None], None]) -> Callable[[], None]:
+        """Call `changed` after every change, until the function that is returned is called.
+
+        It gets the Service that changed or whose endpoints did, or None for everything else.
+        """
         self._listeners.append(changed)
         return lambda: self._listeners.remove(changed)
 
@@ -49,7 +52,8 @@ class Cluster:
         if new is not None:
             self.services[service_key(new)] = new
             self.reverse.add_service(service_key(new), new.addresses)
-        self._changed()
+        if old is None or new is None or (old.spec, old.metadata.labels) != (new.spec, new.metadata.labels):
+            self._changed(*{service_key(each) for each in (old, new) if each is not None})
 
     def set_slice(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
         if old is not None and (slices := self._slices.get(_owner(old))) is not None:
@@ -60,7 +64,8 @@ class Cluster:
         if new is not None and new.service:
             self._slices.setdefault(_owner(new), {})[new.metadata.name] = new
             self.reverse.add_slice(_owner(new), new)
-        self._changed()
+        if old is None or new is None or _meaning(old) != _meaning(new):
+            self._changed(*{_owner(each) for each in (old, new) if each is not None})
 
     def set_pod(self, old: Pod | None, new: Pod | None) -> None:
         before, after = _pod_entries(old), _pod_entries(new)
@@ -75,10 +80,11 @@ class Cluster:
             self._pods.setdefault(address, []).append(key)
         self._changed()
 
-    def _changed(self) -> None:
+    def _changed(self, *services: Key) -> None:
         self.serial = int(time.time())
         for listener in self._listeners:
-            listener()
+            for key in services or (None,):
+                listener(key)
 
     # --- what there is
 
@@ -115,6 +121,11 @@ def service_key(service: Service) -> Key:
 
 def _owner(slice_: EndpointSlice) -> Key:
     return slice_.metadata.namespace, slice_.service
+
+
+def _meaning(slice_: EndpointSlice) -> tuple[Key, str, tuple[Port, ...]]:
+    """What of a slice decides about names."""
+    return _owner(slice_), slice_.packed, slice_.ports
 
 
 def _pod_entries(pod: Pod | None) -> list[tuple[str, Key]]:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 
 from sampan.dns import wire
-from sampan.dns.cluster import Cluster
+from sampan.dns.cluster import Cluster, Key
 from sampan.dns.config import Config, Server
 from sampan.dns.metrics import Metrics
 from sampan.dns.plugins.base import Address, Kind, Next, NoAnswer, Plugin, Request, Surroundings
@@ -70,9 +70,10 @@ class Generation:
             except OSError as error:
                 log.warning("stopping %s: %s", type(plugin).__name__, error)
 
-    def forget(self) -> None:
+    def forget(self, service: Key | None = None) -> None:
+        """Drop the answers that depend on a Service; without one, all."""
         for responder in self.responders.values():
-            responder.forget()
+            responder.forget(service)
 
     def settle(self) -> None:
         for responder in self.responders.values():

@@ -2,7 +2,7 @@
 
 Follows the Kubernetes DNS specification 1.1 and, where that is silent, CoreDNS's kubernetes plugin (whose TTL, SOA and
 SRV weights these are). Nothing is precomputed: an answer is made from the objects when it is first asked for, and
-`responder` keeps it, as bytes, until the next change.
+`responder` keeps it, as bytes, until the Service that it is about changes.
 """
 
 import ipaddress
@@ -71,6 +71,15 @@ class Zone:
         if name.endswith((".in-addr.arpa", ".ip6.arpa")):
             return self._answer_reverse(name, kind)
         return None
+
+    def only_service(self, name: str) -> Key | None:
+        """The Service whose state alone decides the answers for a name below `svc`; None if there may be more."""
+        labels = name[: -len(self._suffix)].split(".") if name.endswith(self._suffix) else []
+        if len(labels) < 3 or labels[-1] != "svc":
+            return None
+        key = (labels[-2], labels[-3])
+        service = self.cluster.services.get(key)
+        return None if service is not None and service.spec.type == "ExternalName" else key
 
     def denial(self, zone: str = "") -> Reply:
         """There is no such name, says the zone, or a reverse zone that belongs to it."""

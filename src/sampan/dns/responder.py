@@ -1,9 +1,11 @@
-"""From a packet to its answer.
+"""From a packet to its answer, with two tables of answers that are ready.
 
-The table `_hot` holds, for the bytes of a query after its id, the bytes of the answer after its id: the common case is
-one look-up and one concatenation, and needs to understand nothing. What is not there is parsed, sent through the chain
-of plugins of its zone, encoded, and kept if it depends on nothing but the cluster. Every change of the cluster empties
-the table, so that no answer outlives what it was made from.
+`_packets` holds answers by the whole query after its id: the common case is one look-up and one concatenation. `_kept`
+holds them by name, type and flags, whatever the spelling, EDNS size, options and id of the query: a packet that is not
+in the first table is taken apart without decoding its name, and the answer is put together from a kept one. What is in
+neither is parsed, sent through the chain of plugins of its zone, encoded, and kept if it depends on nothing but the
+cluster. A change of a Service drops the answers that were made from it; any other change drops all. Both tables are
+bounded, so that no client can take the memory or the processor of the server by asking in many ways.
 """
 
 import logging
@@ -11,30 +13,49 @@ import time
 from collections.abc import Mapping
 from typing import Literal
 
-from sampan.dns import turning, wire
+from sampan.dns import rotation, wire
 from sampan.dns.answering import Later
+from sampan.dns.cluster import Key
 from sampan.dns.metrics import DROPPED, TYPES, Label, Metrics
 from sampan.dns.plugins.base import Address, Dropped, Next, NoAnswer, Outcome, Request
+from sampan.dns.rotation import Answers, Encode
 from sampan.dns.timing import Batches
-from sampan.dns.turning import Answers
 from sampan.dns.wire import Malformed, NotAnswerable, Reply
 
 log = logging.getLogger(__name__)
 
-HOT_SIZE = 16384
+MAX_KEPT = 16384
+MAX_KEPT_BYTES = 16 << 20
+MAX_PACKETS = 8192
 
 Protocol = Literal["udp", "tcp"]
+QuestionKey = tuple[bytes, bytes, int, bool, int]
 
 
-class _Hot:
-    """The answers to one query, sent in turn; how often that was, and how much of it is counted."""
+class _Kept:
+    """The answers to one question; how often they were sent, and how much of that is counted in the metrics."""
 
-    __slots__ = ("answers", "counted", "hits", "label")
+    __slots__ = ("answers", "counted", "hits", "key", "label", "max_edns_size", "packets", "service")
 
-    def __init__(self, answers: Answers, label: Label) -> None:
+    def __init__(self, key: QuestionKey, answers: Answers, label: Label, request: Request) -> None:
+        self.key = key
         self.answers = answers
-        self.hits = self.counted = 0
         self.label = label
+        self.service = request.service
+        self.max_edns_size = request.max_edns_size
+        self.hits = self.counted = 0
+        self.packets: set[bytes] = set()
+        """Keys of `_packets` whose answers are these."""
+
+
+class _Packet:
+    """One query after its id, ready to be answered."""
+
+    __slots__ = ("encode", "kept")
+
+    def __init__(self, kept: _Kept, encode: Encode) -> None:
+        self.kept = kept
+        self.encode = encode
 
 
 class Responder:
@@ -48,25 +69,41 @@ class Responder:
         self._server = server
         self._address = address
         self._family = 2 if ":" in address[0] else 1
-        self._hot: dict[bytes, _Hot] = {}
+        self._packets: dict[bytes, _Packet] = {}
+        self._kept: dict[QuestionKey, _Kept] = {}
+        self._kept_bytes = 0
+        self._by_service: dict[Key | None, dict[QuestionKey, _Kept]] = {}
         self._batches = Batches()
+        self._answered: dict[str, int] = {}
         self._aside, self._aside_seconds = 0, 0.0
 
-    def forget(self) -> None:
-        """Something has changed: let go of all answers."""
-        self.settle()
-        self._hot.clear()
+    def forget(self, service: Key | None = None) -> None:
+        """Drop the answers made from a Service, and those that may depend on anything; without a Service, all."""
+        if service is None:
+            self.settle()
+            self._packets.clear()
+            self._kept.clear()
+            self._by_service.clear()
+            self._kept_bytes = 0
+            return
+        for concerned in (service, None):
+            for kept in self._by_service.pop(concerned, {}).values():
+                self._drop(kept)
 
     def settle(self) -> None:
-        """Bring the metrics up to date with what was answered from the table."""
-        answered: dict[str, int] = {}
-        for hot in self._hot.values():
-            if hot.hits > hot.counted:
-                times = hot.hits - hot.counted
-                self._metrics.count(hot.label, times)
-                hot.counted = hot.hits
-                answered[hot.label.zone] = answered.get(hot.label.zone, 0) + times
+        """Bring the metrics up to date with what was answered from the tables."""
+        for kept in self._kept.values():
+            self._count_hits(kept)
+        answered, self._answered = self._answered, {}
         self._batches.settle(answered, self._metrics.seconds, self._server)
+
+    def _count_hits(self, kept: _Kept) -> None:
+        times = kept.hits - kept.counted
+        if times:
+            self._metrics.count(kept.label, times)
+            kept.counted = kept.hits
+            zone = kept.label.zone
+            self._answered[zone] = self._answered.get(zone, 0) + times
 
     def observe(self, seconds: float, times: int) -> None:
         """So many packets were handled at once in so much time. What was not in the table has been measured already."""
@@ -77,13 +114,28 @@ class Responder:
 
     def answer_udp(self, packet: bytes, client: Address) -> bytes | Later | None:
         """The whole answer, or what will give it, or None for what must not be answered."""
-        hot = self._hot.get(packet[2:])
-        if hot is None:
-            return self._answer(packet, client, "udp")
-        turn = hot.hits
-        hot.hits = turn + 1
-        answers = hot.answers
-        return packet[:2] + answers[turn % len(answers)]
+        found = self._packets.get(packet[2:])
+        if found is None:
+            return self._answer_kept(packet) or self._answer(packet, client, "udp")
+        kept = found.kept
+        turn = kept.hits
+        kept.hits = turn + 1
+        return packet[:2] + found.encode(turn)
+
+    def _answer_kept(self, packet: bytes) -> bytes | None:
+        """The answer to a query whose packet is new but whose question is not."""
+        asked = wire.plain_question(packet)
+        kept = self._kept.get(asked.key) if asked is not None else None
+        if asked is None or kept is None:
+            return None
+        turn = kept.hits
+        kept.hits = turn + 1
+        if asked.edns_size > kept.max_edns_size:
+            asked = asked._replace(edns_size=kept.max_edns_size)
+        encode = kept.answers.encoder(asked.question, asked.udp_size, asked.opt)
+        if asked.is_bare:
+            self._keep_packet(packet, kept, encode)
+        return packet[:2] + encode(turn)
 
     def answer_tcp(self, packet: bytes, client: Address) -> bytes | Later | None:
         """As `answer_udp`, without its limit on size."""
@@ -126,7 +178,7 @@ class Responder:
         except NoAnswer:
             reply = Reply(wire.SERVFAIL, authoritative=False)
         except Exception:
-            log.exception("answering %s %s", request.query.name, request.query.type)
+            log.exception("answering %s %s", wire.presentation(request.query.name), request.query.type)
             self._metrics.panics.add()
             reply = Reply(wire.SERVFAIL, authoritative=False)
         answer = packet[:2] + self._send(packet, request, reply, zone, begun)
@@ -152,15 +204,12 @@ class Responder:
         query = request.query
         limit = query.udp_size if request.protocol == "udp" else wire.MAX_SIZE
         if request.turning:
-            reply = turning.turned(reply, request.identity % turning.turns(reply))
-        keep = request.lasting and request.protocol == "udp" and not request.watchers and not request.guarded
-        ready = keep and request.turning
-        answers = turning.ready(query, reply, limit) if ready else (wire.build(query, reply, limit),)
-        answer = answers[0]
+            reply = rotation.rotate(reply, request.identity % rotation.rotations(reply))
+        answer = wire.build(query, reply, limit)
         label = self._label(request, reply, zone, len(answer) + 2)
         self._metrics.count(label)
-        if keep:
-            self._keep(packet, answers, label)
+        if self._can_be_kept(request, reply):
+            self._keep(packet, request, reply, label)
         seconds = time.perf_counter() - begun
         flags = int.from_bytes(answer[:2], "big")
         for watcher in request.watchers:
@@ -174,9 +223,46 @@ class Responder:
         place = (self._server, request.protocol, self._family)
         return Label(*place, type_name, zone, reply.rcode, request.writer or "", query.dnssec, request.size, sent)
 
-    def _keep(self, packet: bytes, answers: Answers, label: Label) -> None:
-        """Keep the answers ready for all who will ask the same."""
-        if len(self._hot) >= HOT_SIZE:
-            self.forget()
-        hot = self._hot[packet[2:]] = _Hot(answers, label)
-        hot.hits = hot.counted = 1
+    def _can_be_kept(self, request: Request, reply: Reply) -> bool:
+        return (
+            request.lasting
+            and request.protocol == "udp"
+            and not (request.watchers or request.guarded or reply.options)
+            and reply.rcode <= 0xF
+        )
+
+    def _keep(self, packet: bytes, request: Request, reply: Reply, label: Label) -> None:
+        """Keep the answers ready for all who will ask the same; the oldest go where there is no room."""
+        asked = wire.plain_question(packet)
+        if asked is None:
+            return
+        answers = rotation.prepare(request.query, reply, rotating=request.turning)
+        kept = _Kept(asked.key, answers, label, request)
+        if (known := self._kept.get(asked.key)) is not None:
+            self._evict(known)
+        self._kept[asked.key] = kept
+        self._by_service.setdefault(request.service, {})[asked.key] = kept
+        self._kept_bytes += answers.size
+        while len(self._kept) > 1 and (len(self._kept) > MAX_KEPT or self._kept_bytes > MAX_KEPT_BYTES):
+            self._evict(next(iter(self._kept.values())))
+
+    def _keep_packet(self, packet: bytes, kept: _Kept, encode: Encode) -> None:
+        if len(self._packets) >= MAX_PACKETS:
+            oldest = next(iter(self._packets))
+            self._packets.pop(oldest).kept.packets.discard(oldest)
+        self._packets[packet[2:]] = _Packet(kept, encode)
+        kept.packets.add(packet[2:])
+
+    def _evict(self, kept: _Kept) -> None:
+        concerned = self._by_service[kept.service]
+        del concerned[kept.key]
+        if not concerned:
+            del self._by_service[kept.service]
+        self._drop(kept)
+
+    def _drop(self, kept: _Kept) -> None:
+        self._count_hits(kept)
+        del self._kept[kept.key]
+        self._kept_bytes -= kept.answers.size
+        for packet in kept.packets:
+            self._packets.pop(packet, None)

@@ -8,6 +8,7 @@ a label is `INNER_DOT`, so that it cannot be taken for a separator.
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 A, NS, CNAME, SOA, PTR, HINFO, MX, TXT, AAAA, SRV = 1, 2, 5, 6, 12, 13, 15, 16, 28, 33
 NAPTR, DNAME, OPT, IXFR, AXFR, ANY = 35, 39, 41, 251, 252, 255
@@ -40,6 +41,9 @@ _type_class = struct.Struct("!2H")
 _record = struct.Struct("!HHIH")
 _opt = struct.Struct("!BHHIH")
 _code_size = struct.Struct("!2H")
+_ESCAPED = {code: f"\\{code:03}" for code in range(256) if not 0x20 <= code <= 0x7E}
+_ESCAPED |= {ord(char): f"\\{char}" for char in " '@;()\"\\"}
+_ESCAPED[ord(INNER_DOT)] = "\\."
 _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
@@ -160,17 +164,75 @@ def build(query: Query, reply: Reply, limit: int) -> bytes:
     options = encode_options(reply.options) if query.edns_size else b""
     writer = _Writer(query, reply.klass, limit - HEADER_SIZE - (11 + len(options) if query.edns_size else 0))
     counts = [writer.add_all(section) for section in (reply.answers, reply.authority)]
-    flags = QR | query.flags & (RECURSION_DESIRED | CHECKING_DISABLED) | RECURSION_AVAILABLE | reply.rcode & 0xF
-    flags |= (AUTHORITATIVE if reply.authoritative else 0) | (TRUNCATED if writer.full else 0)
-    flags |= AUTHENTIC_DATA if reply.authentic else 0
-    flags = (flags | reply.raised) & ~reply.lowered
+    flags = response_flags(query, reply, truncated=writer.full)
     counts.append(writer.add_all(reply.additional))
     body = bytes(writer.body)
     if query.edns_size:
-        extra = (reply.rcode >> 4) << 24 | query.edns_flags & DNSSEC_OK
-        body += _opt.pack(0, OPT, query.edns_size, extra, len(options)) + options
+        body += encode_opt(query.edns_size, query.edns_flags, reply.rcode, len(options)) + options
         counts[2] += 1
     return _header.pack(0, flags, 1, *counts)[2:] + body
+
+
+def response_flags(query: Query, reply: Reply, *, truncated: bool = False) -> int:
+    """The second word of an answer's header."""
+    flags = QR | query.flags & (RECURSION_DESIRED | CHECKING_DISABLED) | RECURSION_AVAILABLE | reply.rcode & 0xF
+    flags |= (AUTHORITATIVE if reply.authoritative else 0) | (TRUNCATED if truncated else 0)
+    flags |= AUTHENTIC_DATA if reply.authentic else 0
+    return (flags | reply.raised) & ~reply.lowered
+
+
+def encode_opt(size: int, flags: int, rcode: int = NOERROR, length: int = 0) -> bytes:
+    """The OPT record of an answer; of the client's EDNS flags only DO is repeated. `length` bytes of options follow."""
+    return _opt.pack(0, OPT, size, (rcode >> 4) << 24 | flags & DNSSEC_OK, length)
+
+
+class PlainQuestion(NamedTuple):
+    """A query of the common form, taken apart without decoding its name; see `plain_question`.
+
+    `key` is the same for all queries that have the same answer but for spelling, id and size. `edns_size` is 0 without
+    EDNS.
+    """
+
+    key: tuple[bytes, bytes, int, bool, int]
+    question: bytes
+    edns_size: int
+    edns_flags: int
+    is_bare: bool
+
+    @property
+    def udp_size(self) -> int:
+        return max(MIN_UDP_SIZE, min(self.edns_size, MAX_UDP_SIZE))
+
+    @property
+    def opt(self) -> bytes:
+        return encode_opt(self.edns_size, self.edns_flags) if self.edns_size else b""
+
+
+def plain_question(packet: bytes) -> PlainQuestion | None:
+    """A query with one question and at most an OPT record of version 0; None for everything else.
+
+    The name ends at the first zero byte. One that has such a byte in a label is cut short here, and so has a key that
+    no query has which `parse_query` accepts. `is_bare`: the packet has no EDNS options and nothing behind its records.
+    """
+    end = packet.find(0, HEADER_SIZE)
+    if end < 0 or len(packet) < end + 5:
+        return None
+    _, flags, questions, answers, authorities, additionals = _header.unpack_from(packet)
+    if flags & (QR | OPCODE_MASK) or (questions, answers, authorities) != (1, 0, 0) or additionals > 1:
+        return None
+    size = edns_flags = 0
+    end_of_records = at = end + 5
+    if additionals:
+        if len(packet) < at + 11:
+            return None
+        root, kind, size, extra, length = _opt.unpack_from(packet, at)
+        end_of_records = at + 11
+        if root or kind != OPT or extra >> 16 & 0xFF or len(packet) < end_of_records + length:
+            return None
+        size, edns_flags = max(size, MIN_UDP_SIZE), extra & 0xFFFF
+    asked = flags & (RECURSION_DESIRED | CHECKING_DISABLED)
+    key = (packet[HEADER_SIZE:end].lower(), packet[end:at], asked, bool(additionals), edns_flags & DNSSEC_OK)
+    return PlainQuestion(key, packet[HEADER_SIZE:at], size, edns_flags, len(packet) == end_of_records)
 
 
 def encode_options(options: Sequence[tuple[int, bytes]]) -> bytes:
@@ -210,6 +272,15 @@ def encode_label(label: str) -> bytes:
     return label.replace(INNER_DOT, ".").encode("latin-1")
 
 
+def presentation(name: str) -> str:
+    """A name as people read it, with its last dot and without anything that a log or terminal would take for its own.
+
+    Bytes that are not printable ASCII are `\\DDD`, characters with a meaning in zone files have a backslash (RFC 1035
+    section 5.1, RFC 4343 section 2.1).
+    """
+    return f"{name.translate(_ESCAPED)}."
+
+
 def lower(name: str) -> str:
     """A name in lower case, as DNS means it: ASCII letters alone (RFC 4343). `str.lower` would change `INNER_DOT`."""
     return name.translate(_LOWER)
@@ -219,11 +290,23 @@ def decode_label(data: bytes) -> str:
     return data.lower().decode("latin-1").replace(".", INNER_DOT)
 
 
+def encode_records(query: Query, reply: Reply, space: int) -> tuple[bytes, list[int]]:
+    """The question and the records behind it, as many as fit into `space` bytes, and where each record ends.
+
+    Names are compressed by pointers to what stands before them, so the bytes up to any record's end are valid as well.
+    """
+    writer = _Writer(query, reply.klass, space)
+    for section in (reply.answers, reply.authority, reply.additional):
+        writer.add_all(section)
+    return bytes(writer.body), writer.ends
+
+
 class _Writer:
     """Writes records behind a question, with names compressed, until the space is used up."""
 
     def __init__(self, query: Query, klass: int, space: int) -> None:
         self.body = bytearray(query.question)
+        self.ends: list[int] = []
         self.full = False
         self._space = space
         self._class = klass
@@ -246,6 +329,7 @@ class _Writer:
         if len(self.body) > self._space:
             del self.body[start:]
             return False
+        self.ends.append(len(self.body))
         return True
 
     def _add_name(self, name: str) -> None:

@@ -16,7 +16,7 @@ from sampan.dns import config, wire
 from sampan.dns.cluster import Cluster
 from sampan.dns.generation import Generation
 from sampan.dns.metrics import Metrics
-from sampan.dns.responder import HOT_SIZE
+from sampan.dns.responder import MAX_KEPT
 from sampan.dns.wire import Malformed, NotAnswerable
 
 WEB = "web.default.svc.cluster.local"
@@ -168,11 +168,11 @@ def test_no_packet_breaks_the_responder(data, valid_header):
 def test_the_table_stays_small(ask):
     responder = RESPONDER
     responder.forget()
-    for index in range(HOT_SIZE + 10):
+    for index in range(MAX_KEPT + 10):
         name = f"n{index}"
         encoded = bytes((len(name),)) + name.encode() + b"\x07cluster\x05local\0"
         responder.answer_udp(header() + question(encoded), CLIENT)
-    assert len(responder._hot) <= HOT_SIZE
+    assert len(responder._kept) <= MAX_KEPT
 
 
 @pytest.mark.parametrize("name", ["a..b", "x" * 64, ".".join(["x" * 63] * 4)])
@@ -184,3 +184,46 @@ def test_what_is_no_name_cannot_be_encoded(name):
 def test_names_are_encoded_as_dnspython_does():
     assert wire.encode_name("a.bc.def") == dns.name.from_text("a.bc.def.").to_wire()
     assert wire.encode_name("") == b"\0"
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        (b"web", "web"),
+        (b"x\n[error] forged\x1b[31m", "x\\010[error]\\ forged\\027[31m"),
+        (b"a.b", "a\\.b"),
+        (b'a"\\(;)@', 'a\\"\\\\\\(\\;\\)\\@'),
+        (b"\xff\x00\x7f", "\\255\\000\\127"),
+    ],
+)
+def test_names_are_shown_escaped(label, shown):
+    """RFC 4343 section 2.1: nothing in a name can end a line of a log or drive a terminal."""
+    assert wire.presentation(f"{wire.decode_label(label)}.example") == f"{shown}.example."
+
+
+def test_distinct_packets_for_one_name_share_what_is_kept(ask):
+    """EDNS options, sizes, spellings and what follows the records make no new answers, only new packets of them."""
+    responder = RESPONDER
+    responder.forget()
+    size = len(PEERS) + 2
+    for number in range(300):
+        spelt = "".join(c.upper() if number >> at % 8 & 1 else c for at, c in enumerate(PEERS))
+        asked = question(wire.encode_name(spelt))
+        option = struct.pack("!2H", 65001, 8) + number.to_bytes(8, "big")
+        opt = struct.pack("!BHHIH", 0, wire.OPT, 512 + number, 0, len(option)) + option
+        answer = responder.answer_udp(header(additionals=1) + asked + opt + bytes(number % 3), CLIENT)
+        assert answer[12 : 12 + size] == asked[:size]
+        assert struct.unpack("!H", answer[-8:-6]) == (512 + number,)
+    assert len(responder._kept) == 1
+    assert not responder._packets
+
+
+def test_a_zero_byte_in_a_label_is_part_of_the_name(ask):
+    """The quick reading of a name ends at the first zero byte; it must not take this for the name before it."""
+    responder = RESPONDER
+    responder.forget()
+    responder.answer_udp(header() + question(wire.encode_name(WEB)), CLIENT)
+    longer = question(wire.encode_name(WEB)[:-1] + b"\x03\0\x01\x00\x00")
+    answer = responder.answer_udp(header() + longer, CLIENT)
+    assert answer[12 : 12 + len(longer)] == longer
+    assert len(responder._kept) == 1

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sampan.dns.cluster import Cluster
+from sampan.dns.cluster import Cluster, Key
 from sampan.dns.corefile import Directive
 from sampan.dns.metrics import Metrics
-from sampan.dns.wire import Query, Reply
+from sampan.dns.wire import MAX_SIZE, Query, Reply
 
 MOST_HOPS = 8
 """Of a chain of aliases; a longer one leads round in a circle."""
@@ -54,6 +54,10 @@ class Request:
     size: int = 0
     lasting: bool = False
     """The answer depends on nothing but the question and the cluster's objects."""
+    service: Key | None = None
+    """The only Service (namespace, name) that a lasting answer depends on; None: it may depend on anything."""
+    max_edns_size: int = MAX_SIZE
+    """The largest EDNS size that a client may state; a larger one counts as this one."""
     turning: bool = False
     """Several addresses take turns to be first."""
     personal: bool = False

@@ -15,6 +15,7 @@ class BufSize(Plugin):
         self._size = size
 
     async def serve(self, request: Request, next: Next) -> Reply:
+        request.max_edns_size = min(request.max_edns_size, self._size)
         if request.query.edns_size > self._size:
             request.query = replace(request.query, edns_size=self._size)
         return await next(request)

@@ -39,7 +39,7 @@ class Errors(Plugin):
         except NoAnswer as error:
             query = request.query
             kind = wire.TYPE_NAMES.get(query.type, f"TYPE{query.type}")
-            self._tell(f"{wire.SERVFAIL} {query.name}. {kind}: {error}")
+            self._tell(f"{wire.SERVFAIL} {wire.presentation(query.name)} {kind}: {error}")
             raise
 
     def _tell(self, text: str) -> None:

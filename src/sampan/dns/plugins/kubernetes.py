@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sampan.dns import wire
+from sampan.dns.cluster import Key
 from sampan.dns.corefile import Directive
 from sampan.dns.plugins.base import MOST_HOPS, Kind, Next, Plugin, Request, Surroundings, in_zones
 from sampan.dns.records import Zone, ZoneOptions
@@ -54,6 +55,7 @@ class Kubernetes(Plugin):
         if reply is not None and reply.chase:
             return await self._follow(request, reply)
         request.lasting = True
+        request.service = self._only_service(query.name)
         return reply if reply is not None else self._zones[0].denial(self._reverse_zone(query.name))
 
     async def _follow(self, request: Request, ours: Reply) -> Reply:
@@ -72,8 +74,14 @@ class Kubernetes(Plugin):
                 return reply
         return None
 
+    def _only_service(self, name: str) -> Key | None:
+        """The Service that alone decides what a name means, if there is one."""
+        if len(self._zones) != 1 or self._options.fallthrough:
+            return None
+        return self._zones[0].only_service(name)
+
     def _reverse_zone(self, name: str) -> str:
-        return max((zone for zone in self._options.reverse if in_zones(name, (zone,))), key=len)
+        return max((zone for zone in self._options.reverse if in_zones(name, (zone,))), key=len, default="")
 
 
 def parse(directive: Directive, zones: tuple[str, ...]) -> KubernetesOptions:

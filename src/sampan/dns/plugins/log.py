@@ -64,7 +64,7 @@ def line(format: str, request: Request, query: Query, outcome: Outcome) -> str:
         ">id": str(request.identity),
         "type": wire.TYPE_NAMES.get(query.type, f"TYPE{query.type}"),
         "class": wire.CLASS_NAMES.get(query.klass, f"CLASS{query.klass}"),
-        "name": f"{query.name}.",
+        "name": wire.presentation(query.name),
         "proto": request.protocol,
         "size": str(request.size),
         ">do": str(query.dnssec).lower(),

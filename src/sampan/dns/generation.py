@@ -5,7 +5,7 @@ A reload makes a new generation beside the old one; `service` then lets the sock
 
 import functools
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import replace
 
 from sampan.dns import wire
@@ -13,7 +13,7 @@ from sampan.dns.cluster import Cluster, Key
 from sampan.dns.config import Config, Server
 from sampan.dns.metrics import Metrics
 from sampan.dns.plugins.base import Address, Kind, Next, NoAnswer, Plugin, Request, Surroundings
-from sampan.dns.responder import Responder
+from sampan.dns.responder import Responder, site_of
 from sampan.dns.wire import Reply
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class Generation:
         sites: dict[Address, dict[str, Next]] = {}
         for server in config.servers:
             addresses = [(host, server.port) for host in server.options("bind") or hosts]
-            chain = self._chain(server, addresses[0])
+            chain = self._chain(server, addresses[0], sites.setdefault(addresses[0], {}))
             for address in addresses:
                 sites.setdefault(address, {}).update(dict.fromkeys(server.zones, chain))
         for address, chains in sites.items():
@@ -79,13 +79,14 @@ class Generation:
         for responder in self.responders.values():
             responder.settle()
 
-    def _chain(self, server: Server, address: Address) -> Next:
-        """The plugins of a server block, each with the next one to call."""
-        chain: Next = _nobody
+    def _chain(self, server: Server, address: Address, sites: Mapping[str, Next]) -> Next:
+        """The plugins of a server block, each with the next one to call. `sites` are all blocks of the listener."""
         name = server_name(address)
 
         async def resolve(request: Request) -> Reply:
-            return await chain(request)
+            """A name that an alias leads to may belong to another block."""
+            _, site = site_of(sites, request.query.name)
+            return await (site or _nobody)(request)
 
         around = Surroundings(self._cluster, self._metrics, name, server.zones, self._domain, resolve, self.forget)
         made: list[tuple[Kind, Plugin]] = []
@@ -94,8 +95,7 @@ class Generation:
                 followed = any(following is kind for following, _ in server.plugins[at + 1 : at + 2])
                 made.append((kind, kind.make(options, replace(around, followed=followed))))
         self.plugins += [plugin for _, plugin in made]
-        chain = _linked(made)
-        return chain
+        return _linked(made)
 
 
 def _linked(made: Sequence[tuple[Kind, Plugin]]) -> Next:

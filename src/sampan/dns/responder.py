@@ -170,29 +170,22 @@ class Responder:
                 self._aside_seconds += time.perf_counter() - begun
 
     async def _respond(self, packet: bytes, request: Request, begun: float) -> bytes:
-        zone, site = self._site(request.query.name)
+        zone, site = site_of(self._sites, request.query.name)
+        asked = request.query
+        failure = Reply(wire.SERVFAIL, authoritative=False)
         try:
-            reply = await self._reply(site, request)
+            answer = packet[:2] + self._send(packet, request, await self._reply(site, request), zone, begun)
         except Dropped:
             return b""
         except NoAnswer:
-            reply = Reply(wire.SERVFAIL, authoritative=False)
+            answer = packet[:2] + self._send(packet, request, failure, zone, begun)
         except Exception:
-            log.exception("answering %s %s", wire.presentation(request.query.name), request.query.type)
+            log.exception("answering %s %s", wire.presentation(asked.name), asked.type)
             self._metrics.panics.add()
-            reply = Reply(wire.SERVFAIL, authoritative=False)
-        answer = packet[:2] + self._send(packet, request, reply, zone, begun)
+            request.query, request.lasting = asked, False
+            answer = packet[:2] + self._send(packet, request, failure, zone, begun)
         self._metrics.seconds.observe(time.perf_counter() - begun, self._server, zone, "")
         return answer
-
-    def _site(self, name: str) -> tuple[str, Next | None]:
-        """The zone with the longest name that this one lies in, and its chain."""
-        while True:
-            if (site := self._sites.get(name)) is not None:
-                return f"{name}.", site
-            if not name:
-                return DROPPED, None
-            name = name.partition(".")[2]
 
     async def _reply(self, site: Next | None, request: Request) -> Reply:
         if site is None or request.query.type in (wire.AXFR, wire.IXFR):
@@ -266,3 +259,13 @@ class Responder:
         self._kept_bytes -= kept.answers.size
         for packet in kept.packets:
             self._packets.pop(packet, None)
+
+
+def site_of(sites: Mapping[str, Next], name: str) -> tuple[str, Next | None]:
+    """The zone with the longest name that a name lies in, as metrics show it, and its chain of plugins."""
+    while True:
+        if (site := sites.get(name)) is not None:
+            return f"{name}.", site
+        if not name:
+            return DROPPED, None
+        name = name.partition(".")[2]

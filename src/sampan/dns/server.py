@@ -8,6 +8,7 @@ import asyncio
 import logging
 import socket
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,15 +25,21 @@ MAX_PENDING = 4000
 IDLE_SECONDS = 10.0
 MAX_PIPELINED = 64
 MAX_CONNECTIONS = 1024
+MAX_CONNECTIONS_OF_ONE = 128
 _ATTEMPTS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many answers over UDP may be under way, and how many TCP connections open; what is more, is dropped."""
+    """How many answers over UDP may be under way, and how many TCP connections open, in all and of one address.
+
+    More UDP queries than that are dropped, more connections of one address closed at once. Where all connections are
+    taken, the one that has been idle for longest is closed for a new one.
+    """
 
     pending: int = MAX_PENDING
     connections: int = MAX_CONNECTIONS
+    connections_of_one: int = MAX_CONNECTIONS_OF_ONE
 
 
 class DNSServer:
@@ -45,7 +52,8 @@ class DNSServer:
         self._udp: UDP | None = None
         self._tcp: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[bytes]] = set()
-        self._connections: set[asyncio.Task[Any]] = set()
+        self._connections: dict[asyncio.Task[Any], _Connection] = {}
+        self._clients: Counter[str] = Counter()
 
     async def start(self, host: str, port: int) -> int:
         """Listen; with port 0 on any that is free for both protocols. Returns the port. Raises OSError."""
@@ -109,15 +117,32 @@ class DNSServer:
 
     async def _serve_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._connections) >= self._limits.connections:
+        connection = _Connection(lambda: self.responder, reader, writer)
+        if task is None or not self._has_room(connection.host):
             writer.close()
             return
-        self._connections.add(task)
+        self._connections[task] = connection
+        self._clients[connection.host] += 1
         try:
-            await _Connection(lambda: self.responder, reader, writer).run()
+            await connection.run()
         finally:
-            self._connections.discard(task)
+            del self._connections[task]
+            self._clients[connection.host] -= 1
+            if not self._clients[connection.host]:
+                del self._clients[connection.host]
             writer.close()
+
+    def _has_room(self, host: str) -> bool:
+        """Whether one more connection may be served; another may be closed for it."""
+        if self._clients[host] >= self._limits.connections_of_one:
+            return False
+        if len(self._connections) < self._limits.connections:
+            return True
+        idle = [each for each in self._connections.values() if each.is_idle]
+        if not idle:
+            return False
+        min(idle, key=lambda each: each.last_used).abort()
+        return True
 
 
 class _Connection:
@@ -128,8 +153,12 @@ class _Connection:
     ) -> None:
         self._responder = responder
         self._client = writer.get_extra_info("peername") or ("", 0)
+        self.host: str = self._client[0]
+        self.is_idle = True
+        self.last_used = asyncio.get_running_loop().time()
         self._reader, self._writer = reader, writer
         self._room = asyncio.Semaphore(MAX_PIPELINED)
+        self._under_way = 0
 
     async def run(self) -> None:
         """Serve until the client leaves or says nothing for a while; what is still being answered then, is sent."""
@@ -143,21 +172,31 @@ class _Connection:
                     await asyncio.sleep(0)  # what has been read already must not keep other clients waiting
                 else:
                     await self._room.acquire()
+                    self._under_way += 1
                     group.create_task(self._answer_later(asyncio.get_running_loop().create_task(answer)))
+
+    def abort(self) -> None:
+        self.is_idle = False
+        self._writer.transport.abort()
 
     async def _read(self) -> bytes | None:
         """The next packet, or None when no more will come."""
+        self.last_used = asyncio.get_running_loop().time()
+        self.is_idle = self._under_way == 0
         try:
             async with asyncio.timeout(IDLE_SECONDS):
                 size = int.from_bytes(await self._reader.readexactly(2), "big")
                 return await self._reader.readexactly(size)
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             return None
+        finally:
+            self.is_idle = False
 
     async def _answer_later(self, answer: Awaitable[bytes]) -> None:
         try:
             await self._write(await answer)
         finally:
+            self._under_way -= 1
             self._room.release()
 
     async def _write(self, answer: bytes) -> None:

@@ -252,3 +252,23 @@ def test_the_block_with_the_longest_zone_answers(asker):
     assert ask("x.a.example").answer[0][0].to_text() == "10.2.2.2"
     assert ask("xa.example").answer[0][0].to_text() == "10.1.1.1"
     assert ask("example.org").rcode() == dns.rcode.REFUSED
+
+
+def test_an_alias_leads_to_a_name_of_another_block(asker):
+    """ExternalName beside stub domains: the target is looked up in the block that its own name belongs to."""
+    ask = asker(
+        f"{Z} {{\nkubernetes\n}}\n"
+        "example.com {\ntemplate IN A {\nanswer \"{{ .Name }} A 203.0.113.7\"\n}\n}"
+    )  # fmt: skip
+    answer = ask(f"out.default.svc.{Z}")
+    assert answer.rcode() == dns.rcode.NOERROR
+    assert [found[0].to_text() for found in answer.answer] == ["example.com.", "203.0.113.7"]
+
+
+def test_an_owner_that_is_too_long_is_a_failure_and_not_silence(asker):
+    """What goes wrong while an answer is encoded is answered SERVFAIL, like what goes wrong before."""
+
+    def broken(query):
+        return Reply(answers=(Record("x" * 300, A, bytes(4), 60),))
+
+    assert asker(corefile(""), broken)("a.example").rcode() == dns.rcode.SERVFAIL

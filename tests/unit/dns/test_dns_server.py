@@ -1,6 +1,7 @@
 """The sockets: UDP and TCP, pipelining, many clients, and what must not be answered."""
 
 import asyncio
+import contextlib
 import socket
 import struct
 
@@ -121,20 +122,6 @@ def test_a_connection_on_which_nothing_is_said_is_closed(world, run, monkeypatch
     run(scenario)
 
 
-def test_more_connections_than_there_may_be_are_closed_at_once(world, run):
-    async def scenario():
-        await world.start()
-        world.server._limits = server.Limits(connections=1)
-        _, kept = await asyncio.open_connection(HOST, world.port)
-        await world.ask(WEB)
-        reader, writer = await asyncio.open_connection(HOST, world.port)
-        assert await reader.read() == b""
-        writer.close()
-        kept.close()
-
-    run(scenario)
-
-
 def test_answers_that_take_time_are_not_piled_up_without_end(world, run):
     async def scenario():
         await world.start(Resolver(nothing), attempt=2, total=2)
@@ -145,5 +132,39 @@ def test_answers_that_take_time_are_not_piled_up_without_end(world, run):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(scenario)
+
+
+def test_one_client_has_only_its_share_of_connections(world, run):
+    """A pod that opens connections without end does not keep others from asking over TCP."""
+
+    async def scenario():
+        await world.start()
+        world.server._limits = server.Limits(connections=10, connections_of_one=2)
+        kept = [await asyncio.open_connection(HOST, world.port) for _ in range(2)]
+        reader, writer = await asyncio.open_connection(HOST, world.port)
+        assert await reader.read() == b""
+        for each in (writer, *(writer for _, writer in kept)):
+            each.close()
+
+    run(scenario)
+
+
+def test_where_all_connections_are_taken_the_longest_idle_one_goes(world, run):
+    async def scenario():
+        await world.start()
+        world.server._limits = server.Limits(connections=2)
+        (first, first_writer), (second, second_writer) = [
+            await asyncio.open_connection(HOST, world.port) for _ in range(2)
+        ]
+        await world.ask(WEB)
+        third, third_writer = await asyncio.open_connection(HOST, world.port)
+        with contextlib.suppress(ConnectionError):
+            assert await first.read() == b""
+        assert not second.at_eof()
+        assert not third.at_eof()
+        for each in (first_writer, second_writer, third_writer):
+            each.close()
 
     run(scenario)

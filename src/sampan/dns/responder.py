@@ -196,7 +196,7 @@ class Responder:
         """Encode, count, and keep the answer or tell those who wanted to know."""
         query = request.query
         limit = query.udp_size if request.protocol == "udp" else wire.MAX_SIZE
-        if request.turning:
+        if request.rotating:
             reply = rotation.rotate(reply, request.identity % rotation.rotations(reply))
         answer = wire.build(query, reply, limit)
         label = self._label(request, reply, zone, len(answer) + 2)
@@ -229,7 +229,7 @@ class Responder:
         asked = wire.plain_question(packet)
         if asked is None:
             return
-        answers = rotation.prepare(request.query, reply, rotating=request.turning)
+        answers = rotation.prepare(request.query, reply, rotating=request.rotating)
         kept = _Kept(asked.key, answers, label, request)
         if (known := self._kept.get(asked.key)) is not None:
             self._evict(known)

@@ -58,7 +58,7 @@ class Request:
     """The only Service (namespace, name) that a lasting answer depends on; None: it may depend on anything."""
     max_edns_size: int = MAX_SIZE
     """The largest EDNS size that a client may state; a larger one counts as this one."""
-    turning: bool = False
+    rotating: bool = False
     """Several addresses take turns to be first."""
     personal: bool = False
     """The answer is for this client alone."""

@@ -1,4 +1,4 @@
-"""`loadbalance`: several addresses of one name take turns to be first. The `responder` turns them."""
+"""`loadbalance`: several addresses of one name take turns to be first. The `responder` rotates them."""
 
 from sampan.dns.corefile import Directive
 from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, no_options
@@ -7,7 +7,7 @@ from sampan.dns.wire import Reply
 
 class LoadBalance(Plugin):
     async def serve(self, request: Request, next: Next) -> Reply:
-        request.turning = True
+        request.rotating = True
         return await next(request)
 
 

@@ -1,12 +1,14 @@
 """Flows that last while endpoints drain, rules are lost and syncs fail; and Services that claim others' addresses."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 
 from sampan.api.core_v1 import Service, ServicePort, ServiceSpec
 from sampan.api.discovery_v1 import EndpointPort
 from sampan.api.meta_v1 import ObjectMeta
+from sampan.kernel.nft import Nft
 from sampan.proxy.backends.interface import BackendError
 from sampan.proxy.backends.registry import BACKENDS
 from sampan.proxy.objects import SERVICE_NAME, Slice, SliceEndpoint
@@ -14,7 +16,7 @@ from sampan.proxy.state import State
 from sampan.proxy.tracker import Changes
 from support.proxyatwork import Proxy, at_work
 from support.proxycases import CLUSTER_IP, DRAINING, READY, ZONE, Case, slice_
-from support.proxyworld import ADDRESSES, PORT, World, world
+from support.proxyworld import ADDRESSES, NODE, PORT, World, world
 
 pytestmark = pytest.mark.kernel
 
@@ -143,3 +145,21 @@ def test_values_of_a_lax_api_server_stop_no_sync(proxy: Proxy, spec: dict[str, o
         assert proxy.world.ask("pod", (CLUSTER_IP[4], 80))[0] == "local-2"
     finally:
         proxy.tracker.service_changed(pill, None)
+
+
+def test_a_listener_is_reached_through_its_service_only(the_world: World) -> None:
+    """Mode userspace: a ClusterIP Service is not open to the LAN at its listener's port."""
+    with at_work("userspace", the_world) as proxy:
+        proxy.show(
+            Case("", "pod", "cluster-ip", endpoints=("local-1",), spec={"type": "ClusterIP", "external_ips": ()})
+        )
+
+        def ports() -> list[int]:
+            with closing(Nft()) as nft:
+                found = nft.elements(4, "sampan-proxy-userspace", "listeners")
+                return [int.from_bytes(data[4:6], "big") for _, data in found]
+
+        (port,) = the_world.inside("node", ports)
+        assert the_world.ask("pod", (CLUSTER_IP[4], 80))[0] == "local-1"
+        with pytest.raises(OSError):
+            the_world.ask("outside", (NODE[4], port), timeout=0.5)

@@ -3,8 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
-from pathlib import Path
+from contextlib import AsyncExitStack
 
 from sampan.api.core_v1 import Service
 from sampan.client.informer import Informers
@@ -27,16 +26,12 @@ from sampan.proxy.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
-SYSCTLS = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/bridge/bridge-nf-call-iptables")
-"""Set to 1: routing, and rules for packets that only cross a bridge (answers from a pod beside the client)."""
-
 LEFTOVERS_SECONDS = 1.0
 """When to look for rules of other modes: starting their tools may wait until everything of this node has started."""
 
 
 async def run(options: ProxyOptions, ready: Callable[[], None] = lambda: None) -> None:
     """Proxy until cancelled; `ready` is called when the rules stand for the first time. Raises BackendError."""
-    set_sysctls()
     conntrack.apply(dict(options.conntrack))
     options, instead = runnable(wanted_now(options))
     if instead:
@@ -130,11 +125,3 @@ async def listen(stack: AsyncExitStack, options: ProxyOptions, health: HealthSer
             log.error("listening on %s:%d: %s", host, port, error)
             continue
         stack.push_async_callback(server.close)
-
-
-def set_sysctls() -> None:
-    for name in SYSCTLS:
-        path = Path("/proc/sys", name)
-        with suppress(FileNotFoundError, PermissionError):
-            if path.read_text().strip() != "1":
-                path.write_text("1")

@@ -43,6 +43,7 @@ BIG = 200
 """From this many changes on, a thread talks to the kernel, so that the event loop goes on."""
 
 SYSCTLS = {
+    "net/ipv4/ip_forward": 1,
     "net/ipv4/vs/conntrack": 1,
     "net/ipv4/vs/conn_reuse_mode": 1,
     "net/ipv4/vs/expire_nodest_conn": 1,

@@ -18,6 +18,7 @@ LISTENERS = "listeners"
 OUTSIDE_LISTENERS = "outside-listeners"
 FILTERED = "filtered"
 ALLOWED_SOURCES = "allowed-sources"
+LISTENER_PORTS = "listener-ports"
 
 REFUSE = "jump refuse"
 DISCARD = "jump discard"
@@ -102,6 +103,8 @@ def entries(
 
     nobody = DISCARD if port.anywhere and port.protocol in PROTOCOLS else REFUSE
     found = {Slot(CLUSTER_IPS, port.cluster_ip): ""}
+    own = [numbers[each] for each in listeners(name, port) if each in numbers]
+    found |= {Slot(LISTENER_PORTS, f"{port.protocol.lower()} . {number}"): "" for number in own}
     _lead(found, _key(port.cluster_ip, port.protocol, port.port), target(INTERNAL), nobody)
     for key in _external_keys(port, place.node_ips):
         _lead(found, key, target(EXTERNAL), nobody)

@@ -5,6 +5,7 @@ prerouting, output ─► services ─► from a source that a filter does not a
                                ├► neither a pod nor the node: @outside-verdicts, @outside-listeners
                                └► @listeners: DNAT to the node's address and the listener's port
                                   a cluster IP without such a port ─► refuse
+input ─► to a listener's port without DNAT ─► drop: listeners are reached through their Service only
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -75,6 +76,7 @@ def _sets(ip: str) -> list[str]:
         f"map {rules.OUTSIDE_LISTENERS} {{ type {key} : {address} . inet_service; }}",
         f"set {rules.FILTERED} {{ type {key}; }}",
         f"set {rules.ALLOWED_SOURCES} {{ type {key} . {address}; flags interval; }}",
+        f"set {rules.LISTENER_PORTS} {{ type inet_proto . inet_service; }}",
     ]
 
 
@@ -86,6 +88,10 @@ def _chains(ip: str, cluster_cidrs: Sequence[str], interface: str) -> dict[str, 
     return {
         "prerouting": ("type nat hook prerouting priority -100; policy accept;", ["goto services"]),
         "output": ("type nat hook output priority -100; policy accept;", ["goto services"]),
+        "input": (
+            "type filter hook input priority 0; policy accept;",
+            ["ct status dnat accept", f"meta l4proto . th dport @{rules.LISTENER_PORTS} drop"],
+        ),
         "refuse": ("", ["meta l4proto tcp reject with tcp reset", "reject"]),
         "discard": ("", ["drop"]),
         "services": (

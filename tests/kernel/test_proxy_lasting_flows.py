@@ -15,7 +15,7 @@ from sampan.proxy.objects import SERVICE_NAME, Slice, SliceEndpoint
 from sampan.proxy.state import State
 from sampan.proxy.tracker import Changes
 from support.proxyatwork import Proxy, at_work
-from support.proxycases import CLUSTER_IP, DRAINING, READY, ZONE, Case, slice_
+from support.proxycases import CLUSTER_IP, DRAINING, EXTERNAL_IP, NODE_PORT, READY, ZONE, Case, slice_
 from support.proxyworld import ADDRESSES, NODE, PORT, World, world
 
 pytestmark = pytest.mark.kernel
@@ -163,3 +163,25 @@ def test_a_listener_is_reached_through_its_service_only(the_world: World) -> Non
         assert the_world.ask("pod", (CLUSTER_IP[4], 80))[0] == "local-1"
         with pytest.raises(OSError):
             the_world.ask("outside", (NODE[4], port), timeout=0.5)
+
+
+def test_a_client_is_remembered_whichever_address_it_used(proxy: Proxy) -> None:
+    """ClientIP affinity belongs to the service port. (IPVS has templates per virtual server, as upstream's mode.)"""
+    if proxy.mode == "ipvs":
+        pytest.skip("IPVS remembers clients by virtual server")
+    sticky = {"session_affinity": "ClientIP"}
+    for _ in range(4):
+        proxy.forget()
+        proxy.show(Case("", "outside", "cluster-ip", spec=sticky))
+        targets = ((CLUSTER_IP[4], 80), (EXTERNAL_IP[4], 80), (NODE[4], NODE_PORT))
+        assert len({proxy.world.ask("outside", target)[0] for target in targets for _ in range(2)}) == 1
+
+
+def test_a_remembered_client_is_not_led_astray_by_a_policy_that_becomes_local(proxy: Proxy) -> None:
+    """Its remembered endpoint is on another node: it gets one of this node's, instead of time-outs."""
+    sticky = {"session_affinity": "ClientIP"}
+    proxy.show(Case("", "outside", "node-port", endpoints=("remote",), spec=sticky))
+    assert proxy.world.ask("outside", (NODE[4], NODE_PORT))[0] == "remote"
+    local = {**sticky, "external_traffic_policy": "Local"}
+    proxy.show(Case("", "outside", "node-port", endpoints=("local-1", "remote"), spec=local))
+    assert {proxy.world.ask("outside", (NODE[4], NODE_PORT))[0] for _ in range(5)} == {"local-1"}

@@ -15,7 +15,7 @@ Dump = dict[str, list[str]]
 _BLOCK = re.compile(r"\t(map|set|chain) (\S+) \{\n(.*?)\n\t\}", re.DOTALL)
 _ELEMENTS = re.compile(r"elements = \{(.*?)\}", re.DOTALL)
 _COUNTER = re.compile(r" counter packets \d+ bytes \d+")
-_WRITTEN_BY_PACKETS = ("affinity",)
+_WRITTEN_BY_PACKETS = "affinity-"
 
 
 async def nftables() -> Dump:
@@ -26,7 +26,7 @@ async def nftables() -> Dump:
     for kind, name, body in _BLOCK.findall(text):
         if kind == "chain":
             chains[name] = [line.strip() for line in body.splitlines()]
-        elif name not in _WRITTEN_BY_PACKETS and (elements := _ELEMENTS.search(body)):
+        elif not name.startswith(_WRITTEN_BY_PACKETS) and (elements := _ELEMENTS.search(body)):
             found[name] = sorted(_COUNTER.sub("", each).strip() for each in elements[1].split(","))
     mentioned = " ".join(line for lines in (*found.values(), *chains.values()) for line in lines)
     used = set(re.findall(r"(?:jump|goto) (\S+)", mentioned))

@@ -41,7 +41,12 @@ VERDICT_CODE, VERDICT_CHAIN = 1, 2
 JUMP = (1 << 32) - 3
 
 MAP_FLAG = 8
-DATATYPES = {"ipv4_addr": (7, 4), "ipv6_addr": (8, 16), "inet_proto": (12, 4), "inet_service": (13, 4), "mark": (19, 4)}
+DYNAMIC_FLAGS = 0x10 | 0x20
+"""Elements have timeouts; rules add them."""
+DATATYPES = {
+    "ipv4_addr": (7, 4), "ipv6_addr": (8, 16), "inet_proto": (12, 4), "inet_service": (13, 4), "mark": (19, 4),
+    "classid": (23, 4),
+}  # fmt: skip
 """nft's number for a type, by which it prints elements, and the bytes such a field takes in a concatenation."""
 
 MESSAGE_BYTES = 60_000
@@ -133,18 +138,22 @@ class Transaction:
     def add_rule(self, chain: str, expressions: Sequence[bytes]) -> None:
         self._append(NEWRULE, text(2, chain) + nested(4, *expressions), NLM_F_CREATE | NLM_F_APPEND)
 
-    def add_map(self, name: str, key: Sequence[str], data: Sequence[str]) -> None:
-        """Make a map between concatenations of types (names as in nft), unless it exists."""
+    def add_map(self, name: str, key: Sequence[str], data: Sequence[str], *, dynamic_size: int = 0) -> None:
+        """Make a map between concatenations of types (names as in nft), unless it exists.
+
+        With `dynamic_size` rules add elements, so many at most, which have timeouts.
+        """
         (key_type, key_size), (data_type, data_size) = _concatenation(key), _concatenation(data)
         self._sets += 1
         self._append(
             NEWSET,
             text(2, name)
-            + be32(3, MAP_FLAG)
+            + be32(3, MAP_FLAG | (DYNAMIC_FLAGS if dynamic_size else 0))
             + be32(4, key_type)
             + be32(5, key_size)
             + be32(6, data_type)
             + be32(7, data_size)
+            + (nested(9, be32(1, dynamic_size)) if dynamic_size else b"")
             + be32(10, self._sets),
             NLM_F_CREATE,
         )

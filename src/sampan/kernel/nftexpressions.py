@@ -4,13 +4,17 @@ A rule is a list of these, each made by one function; registers carry values fro
 numbers are those of linux/netfilter/nf_tables.h.
 """
 
-from sampan.kernel.netlink import nested, text, u8
+import sys
+
+from sampan.kernel.netlink import attribute, nested, text, u8
 from sampan.kernel.nfnetlink import be32, be64
 from sampan.kernel.nft import FAMILIES, LIST_ELEM
 
 FIRST_REGISTER = 8
 """NFT_REG32_00; registers of 32 bits follow each other."""
 
+META_PRIORITY = 2
+GOTO = (1 << 32) - 4
 RETURN = (1 << 32) - 5
 
 
@@ -21,6 +25,27 @@ def payload(register: int, base: int, offset: int, size: int) -> bytes:
 
 def meta_l4proto(register: int) -> bytes:
     return _expression("meta", be32(1, register), be32(2, 16))
+
+
+def meta_priority(register: int) -> bytes:
+    """Load skb->priority, 32 bits in the machine's own order."""
+    return _expression("meta", be32(1, register), be32(2, META_PRIORITY))
+
+
+def set_meta_priority(register: int) -> bytes:
+    """Set skb->priority to what a register has."""
+    return _expression("meta", be32(2, META_PRIORITY), be32(3, register))
+
+
+def equals(register: int, value: bytes) -> bytes:
+    """Go on with the rule only if a register begins with these bytes."""
+    return _expression("cmp", be32(1, register), be32(2, 0), nested(3, attribute(1, value)))
+
+
+def immediate(register: int, number: int) -> bytes:
+    """Load a number of 32 bits, in the machine's own order."""
+    value = attribute(1, number.to_bytes(4, sys.byteorder))
+    return _expression("immediate", be32(1, register), nested(2, value))
 
 
 def numgen_random(register: int, modulus: int, offset: int = 0) -> bytes:
@@ -49,6 +74,11 @@ def end_of_chain() -> bytes:
     return _expression("immediate", be32(1, 0), nested(2, nested(2, be32(1, RETURN))))
 
 
+def goto(chain: str) -> bytes:
+    """Go on in another chain and do not come back."""
+    return _expression("immediate", be32(1, 0), nested(2, nested(2, be32(1, GOTO), text(2, chain))))
+
+
 def verdict_lookup(name: str, key: int) -> bytes:
     """Do what a verdict map says about register `key`."""
     return _expression("lookup", text(1, name), be32(2, key), be32(3, 0))
@@ -69,6 +99,11 @@ def dynset_update(name: str, key: int, data: int, timeout_seconds: int) -> bytes
     return _expression(
         "dynset", text(1, name), be32(3, 1), be32(4, key), be32(5, data), be64(6, timeout_seconds * 1000)
     )
+
+
+def dynset_delete(name: str, key: int, data: int) -> bytes:
+    """Delete the element of a map that has the key in register `key`, if there is one; `data` has to be loaded, too."""
+    return _expression("dynset", text(1, name), be32(3, 2), be32(4, key), be32(5, data))
 
 
 def dnat(family: int, address: int, port: int) -> bytes:

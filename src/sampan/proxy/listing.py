@@ -23,7 +23,7 @@ class Listing(NamedTuple):
 _COUNTER = re.compile(r" ?counter packets \d+ bytes \d+| packets \d+ bytes \d+")
 _ELEMENTS = re.compile(r"elements = \{(.*?)\}", re.DOTALL)
 _SET = re.compile(r"\t(?:set|map) (\S+) \{.*?^\t\}\n", re.DOTALL | re.MULTILINE)
-_LISTENER_PORT = re.compile(r"( : \S+) \. \d+$")
+_LISTENER_PORT = re.compile(r"( : \S+|^listener-ports: \S+) \. \d+$")
 _SET_STORAGE = re.compile(r" (?:hashsize|bucketsize|initval) \S+")
 _DYNAMIC = "flags dynamic"
 

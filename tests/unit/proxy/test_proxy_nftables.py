@@ -11,6 +11,7 @@ from sampan.proxy.backends.nftables import chains, layout
 from sampan.proxy.backends.nftables.encode import VERDICTS, transaction
 from sampan.proxy.backends.nftables.ledger import Delta, Ledger, Tally
 from sampan.proxy.backends.nftables.text import script
+from sampan.proxy.state import ServicePortName
 from support.proxyobjects import EVENTS, Event, endpoint, feed, service, slice_, tracker
 
 NODE_IPS = {4: ("10.2.2.10",), 6: ("fd00:2::10",)}
@@ -97,6 +98,7 @@ def target(of: Ledger, ip: str, port: int) -> Any:
 
 
 ONE_HERE_ONE_THERE = ("slice", slice_(endpoint("10.244.0.1"), endpoint("10.244.1.1", node="node-2")))
+WEB_ID = chains.service_id(ServicePortName("default", "web", "http", "TCP"))
 ELSEWHERE = ("slice", slice_(endpoint("10.244.1.1", node="node-2")))
 
 
@@ -105,7 +107,7 @@ ELSEWHERE = ("slice", slice_(endpoint("10.244.1.1", node="node-2")))
     [
         ({}, ONE_HERE_ONE_THERE, ("10.96.0.1", 80), "pick-2", "", ""),
         ({}, None, ("10.96.0.1", 80), "refuse", "", ""),
-        ({"session_affinity": "ClientIP"}, ONE_HERE_ONE_THERE, ("10.96.0.1", 80), "sticky-2", "", ""),
+        ({"session_affinity": "ClientIP"}, ONE_HERE_ONE_THERE, ("10.96.0.1", 80), f"sticky-2-{WEB_ID}", "", ""),
         ({"internal_traffic_policy": "Local"}, ONE_HERE_ONE_THERE, ("10.96.0.1", 80), "pick-1", "", ""),
         ({"internal_traffic_policy": "Local"}, ELSEWHERE, ("10.96.0.1", 80), "discard", "", ""),
         ({"type": "NodePort"}, ONE_HERE_ONE_THERE, ("10.2.2.10", 30080), "pick-2", "external", ""),
@@ -168,7 +170,7 @@ def test_a_tally_reports_only_what_crossed_zero() -> None:
     assert tally.take().removed == ["x"]
 
 
-@pytest.mark.parametrize("name", ["pick-3", "local-pick-1", "sticky-10", "local-sticky-2"])
+@pytest.mark.parametrize("name", ["pick-3", "local-pick-1", "sticky-10-tcp-0123abc", "local-sticky-2-sctp-f"])
 def test_a_spreading_chains_name_says_what_it_does(name: str) -> None:
     spread = chains.parse(name)
     assert spread is not None
@@ -176,5 +178,26 @@ def test_a_spreading_chains_name_says_what_it_does(name: str) -> None:
 
 
 def test_other_chains_are_not_spreading_chains() -> None:
-    assert [chains.parse(name) for name in ("refuse", "remember-5", "pick-", "cluster-ip")] == [None] * 4
-    assert chains.remembered_seconds("remember-5") == 5
+    others = ("refuse", "remember-5-tcp-ab", "pick-", "cluster-ip", "sticky-3", "pick-3-ab")
+    assert [chains.parse(name) for name in others] == [None] * 6
+    assert chains.parse_remember("remember-5-tcp-ab") == (5, "tcp-ab")
+
+
+def test_what_no_service_port_needs_any_more_goes_with_the_change() -> None:
+    """Chains, the maps of endpoints by their number, and the sets of one Service's affinity."""
+    tracking = tracker()
+    sticky = service(session_affinity="ClientIP")
+    tracking.service_changed(None, sticky)
+    tracking.slice_changed(None, slice_(endpoint("10.244.0.1"), endpoint("10.244.0.2")))
+    made = Ledger(("10.2.2.10",))
+    begun = made.update(tracking.take()[4].changes)
+    assert begun.chains.added == ["pick-2", f"remember-10800-{WEB_ID}", f"sticky-2-{WEB_ID}"]
+    assert made.uses_endpoint_map(2)
+    tracking.slice_changed(None, slice_(endpoint("10.244.0.1")))
+    fewer = made.update(tracking.take()[4].changes)
+    assert fewer.chains == (["pick-1", f"sticky-1-{WEB_ID}"], ["pick-2", f"sticky-2-{WEB_ID}"])
+    assert not made.uses_endpoint_map(2)
+    tracking.service_changed(sticky, None)
+    ended = made.update(tracking.take()[4].changes)
+    assert ended.chains.removed == ["pick-1", f"remember-10800-{WEB_ID}", f"sticky-1-{WEB_ID}"]
+    assert [(service, new) for service, _, new in ended.affinities] == [(WEB_ID, None)]

@@ -4,6 +4,7 @@ This is for people who look at one Service, so it asks the modes' own tools and 
 """
 
 import re
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 
@@ -47,7 +48,7 @@ def _nft_targets(destination: Destination, count: int, local: bool) -> tuple[str
         found = [
             layout.slot_text(data).replace(" . ", ":")
             for at, data in nft.elements(family, layout.TABLE, layout.endpoint_map(count))
-            if at.startswith(key) and (int.from_bytes(at[len(key) :], "little") >= layout.LOCAL_OFFSET) == local
+            if at.startswith(key) and (int.from_bytes(at[len(key) :], sys.byteorder) >= layout.LOCAL_OFFSET) == local
         ]
     return tuple(sorted(found))
 

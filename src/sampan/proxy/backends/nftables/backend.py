@@ -1,8 +1,7 @@
 """The nftables mode: keeps a ledger of what the kernel holds and sends it differences, one transaction per sync.
 
 The first call, and one after any failure, loads the fixed rules and refills every set in one transaction, so that a
-restart repairs whatever it finds while packets keep flowing. After that the ruleset is never listed, except for the
-clients remembered by session affinity when an endpoint of such a Service has gone.
+restart repairs whatever it finds while packets keep flowing. After that the ruleset is never listed.
 """
 
 import asyncio
@@ -12,14 +11,13 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import ClassVar
 
-from sampan.kernel.nft import Nft, NftError, Transaction, key_element, load, meaning
-from sampan.proxy.backends import keys
+from sampan.kernel.nft import Nft, NftError, Transaction, load, meaning
 from sampan.proxy.backends.interface import BackendError, Count
 from sampan.proxy.backends.nftables import layout
 from sampan.proxy.backends.nftables.base import BaseOptions, removal, ruleset
+from sampan.proxy.backends.nftables.chains import parse
 from sampan.proxy.backends.nftables.encode import Found, refill, transaction
-from sampan.proxy.backends.nftables.ledger import Delta, Ledger
-from sampan.proxy.backends.nftables.targets import Target
+from sampan.proxy.backends.nftables.ledger import Ledger
 from sampan.proxy.backends.nftables.text import script
 from sampan.proxy.options import ProxyOptions
 from sampan.proxy.state import ServicePortName, State, is_family
@@ -46,7 +44,6 @@ class NftablesBackend:
         )
         self._nft: Nft | None = None
         self._ledger: Ledger | None = None
-        self._chains: set[str] = set()
         self._service_cidrs: tuple[str, ...] = ()
 
     def is_supported(self) -> str:
@@ -120,8 +117,6 @@ class NftablesBackend:
             [key for key, _ in nft.elements(self._family, layout.TABLE, layout.CONNECTIONS)],
         )
         await self._commit(refill(delta, self._family, found))
-        self._chains = set(delta.chains)
-        self._forget_clients(ledger)
         return ledger
 
     # --- differences
@@ -130,29 +125,9 @@ class NftablesBackend:
         delta = ledger.update(changes)
         if not delta:
             return
-        new_chains = [name for name in delta.chains if name not in self._chains]
-        await self._commit(transaction(delta, self._family, new_chains))
-        self._chains.update(new_chains)
-        if _sends_clients_away(delta):
-            self._forget_clients(ledger)
-
-    def _forget_clients(self, ledger: Ledger) -> None:
-        """Drop remembered choices that are no longer among their Service's endpoints.
-
-        Nothing can be remembered wrongly meanwhile: when the transaction before this returned, no packet could be on
-        its way that still saw the old endpoints.
-        """
-        nft = self._open()
-        size = keys.ADDRESS_BYTES[self._family]
-        stale = [
-            key_element(key)
-            for key, chosen in nft.elements(self._family, layout.TABLE, layout.AFFINITY)
-            if not _remembers_rightly(ledger.targets.get(key[size:]), chosen)
-        ]
-        if stale:
-            forgetting = Transaction(self._family, layout.TABLE)
-            forgetting.delete_elements(layout.AFFINITY, stale)
-            nft.commit(forgetting)
+        freed = {spread.endpoints for spread in map(parse, delta.chains.removed) if spread and not spread.service}
+        unused = [count for count in sorted(freed) if not ledger.uses_endpoint_map(count)]
+        await self._commit(transaction(delta, self._family, unused))
 
     # --- the kernel
 
@@ -167,14 +142,3 @@ class NftablesBackend:
             nft.commit(changes)
         else:
             await asyncio.to_thread(nft.commit, changes)
-
-
-def _sends_clients_away(delta: Delta) -> bool:
-    return any(old is not None and old.remember for _, old, _ in delta.targets)
-
-
-def _remembers_rightly(target: Target | None, chosen: bytes) -> bool:
-    if target is None or not target.remember:
-        return False
-    known = target.slots + target.local_slots
-    return any(known[at : at + len(chosen)] == chosen for at in range(0, len(known), len(chosen)))

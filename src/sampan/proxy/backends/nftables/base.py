@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from sampan.proxy.backends.nftables import layout
 
-AFFINITY_CLIENTS = 65535
-
 
 @dataclass(frozen=True, slots=True)
 class BaseOptions:
@@ -72,19 +70,28 @@ def endpoint_map(family: int, count: int) -> str:
     return f"add map {ip} {layout.TABLE} {layout.endpoint_map(count)} {{ {kind}; }}\n"
 
 
+def affinity_maps(family: int, service: str) -> str:
+    """The text that makes the maps of one service port with affinity, if they do not exist."""
+    ip = "ip" if family == 4 else "ip6"
+    endpoint = f"{ip} daddr . th dport"
+    dynamic = f"size {layout.AFFINITY_CLIENTS}; flags dynamic,timeout; "
+    maps = (
+        (layout.AFFINITY, f"{ip} saddr : meta priority; {dynamic}"),
+        (layout.NUMBERS, f"{endpoint} : meta priority; "),
+        (layout.SLOTS, f"meta priority : {endpoint}; "),
+        (layout.LOCAL_SLOTS, f"meta priority : {endpoint}; "),
+    )
+    return "".join(f"add map {ip} {layout.TABLE} {prefix}{service} {{ typeof {kind}}}\n" for prefix, kind in maps)
+
+
 def _sets(family: int) -> str:
-    ip, address = ("ip", "ipv4_addr") if family == 4 else ("ip6", "ipv6_addr")
+    address = layout.ADDRESS_TYPES[family]
     service = f"{address} . inet_proto . inet_service"
-    key = f"{ip} daddr . meta l4proto . th dport"
     maps = [
         (f"map {layout.STICKY_SERVICES}", f"type {service} : verdict"),
         (f"map {layout.SERVICES}", f"type {service} : verdict"),
         (f"map {layout.EXTERNAL_SERVICES}", f"type {service} : verdict"),
         (f"map {layout.LOCAL_SERVICES}", f"type {service} : verdict"),
-        (
-            f"map {layout.AFFINITY}",
-            f"typeof {ip} saddr . {key} : {ip} daddr . th dport; size {AFFINITY_CLIENTS}; flags dynamic,timeout",
-        ),
         (f"set {layout.CLUSTER_IPS}", f"type {address}"),
         *((f"set {name}", f"type {service}; counter") for name in layout.COUNTED),
         (f"set {layout.HAIRPINS}", f"type {address} . {address}"),

@@ -1,23 +1,34 @@
 """The chains and maps that spread connections over endpoints, made when the first Service needs them.
 
 `pick-3` serves every Service with three endpoints: these are in the map `endpoints-3` under the Service's key and an
-index, and the index is a random number. `sticky-3` looks first for what is remembered of the client. Both forms exist
-with the prefix `local-` for the endpoints of the Local policy. `remember-10800` notes, when the packet leaves, which
-endpoint its client got, and for how many seconds that holds. A name says everything: the rules follow from it.
+index, and the index is a random number. `sticky-3-ID` serves one service port with ClientIP affinity: `affinity-ID`
+remembers a number for each client, and `slots-ID` has the endpoint with that number; where there is none, the client is
+forgotten and goes to `pick-3`. Both forms exist with the prefix `local-` for the endpoints of the Local policy.
+`remember-10800-ID` notes, when the packet leaves, which endpoint its client got, and for how many seconds that holds.
+A name says everything: the rules follow from it.
+
+The number goes from one rule to the next in `meta priority`, of a connection's first packet only, and is taken out when
+the packet leaves: nft 1.0 cannot list a rule in which what one map gives is looked up in another.
+
+A client that is remembered for an endpoint which has left is forgotten with its next packet, so that a change of
+endpoints is one transaction whatever is remembered, and the map of one Service never takes room of another's.
 
 A map for each number, because the kernel walks a whole map when another chain begins to use it and checks each new
 element against every user of its map: with one map for all, that is 100 ms for a first Service with 51 endpoints.
 """
 
+import hashlib
 import re
 from typing import NamedTuple
 
 from sampan.kernel import nftexpressions as nft
 from sampan.proxy.backends import keys
 from sampan.proxy.backends.nftables import layout
+from sampan.proxy.state import ServicePortName
 
-_SPREAD = re.compile(r"(local-)?(pick|sticky)-(\d+)")
-_REMEMBER = re.compile(rf"{layout.REMEMBER}-(\d+)")
+_SERVICE = r"(?:tcp|udp|sctp)-[0-9a-f]+"
+_SPREAD = re.compile(rf"(local-)?(?:pick-(\d+)|sticky-(\d+)-({_SERVICE}))")
+_REMEMBER = re.compile(rf"{layout.REMEMBER}-(\d+)-({_SERVICE})")
 
 Rule = list[bytes]
 
@@ -27,43 +38,79 @@ _DADDR_OFFSET = {4: 16, 6: 24}
 
 
 class Spread(NamedTuple):
-    """What a spreading chain's name says."""
+    """What a spreading chain's name says. `service` is the id of a service port with affinity."""
 
     endpoints: int
-    sticky: bool = False
+    service: str = ""
     local: bool = False
 
     @property
     def chain(self) -> str:
-        return f"{'local-' if self.local else ''}{'sticky' if self.sticky else 'pick'}-{self.endpoints}"
+        prefix = "local-" if self.local else ""
+        return f"{prefix}sticky-{self.endpoints}-{self.service}" if self.service else f"{prefix}pick-{self.endpoints}"
+
+
+class Remember(NamedTuple):
+    """What a remembering chain's name says: for how many seconds, and of which service port."""
+
+    seconds: int
+    service: str
+
+    @property
+    def chain(self) -> str:
+        return f"{layout.REMEMBER}-{self.seconds}-{self.service}"
+
+
+def service_id(name: ServicePortName) -> str:
+    """What stands for a service port in names of chains and maps: its protocol and a hash of its name."""
+    return f"{name.protocol.lower()}-{hashlib.sha256('/'.join(name).encode()).hexdigest()[:20]}"
 
 
 def parse(name: str) -> Spread | None:
     """A spreading chain's name taken apart; None for any other chain."""
     match = _SPREAD.fullmatch(name)
-    return Spread(int(match[3]), match[2] == "sticky", bool(match[1])) if match else None
+    return Spread(int(match[2] or match[3]), match[4] or "", bool(match[1])) if match else None
 
 
-def remember_chain(seconds: int) -> str:
-    return f"{layout.REMEMBER}-{seconds}"
-
-
-def remembered_seconds(name: str) -> int:
-    """How long a remembering chain makes a choice hold; 0 for any other chain."""
+def parse_remember(name: str) -> Remember | None:
+    """A remembering chain's name taken apart; None for any other chain."""
     match = _REMEMBER.fullmatch(name)
-    return int(match[1]) if match else 0
+    return Remember(int(match[1]), match[2]) if match else None
 
 
 def is_made_on_demand(name: str) -> bool:
-    return parse(name) is not None or remembered_seconds(name) > 0
+    return parse(name) is not None or parse_remember(name) is not None
 
 
 def rules(name: str, family: int) -> list[Rule]:
     """The rules of a chain made on demand, as netlink expressions. A packet that finds no entry passes through."""
+    if remember := parse_remember(name):
+        return _remember(remember, family)
     spread = parse(name)
     if spread is None:
-        return [_remember(remembered_seconds(name), family)]
-    return [*([_follow(family)] if spread.sticky else []), _pick(spread, family)]
+        raise ValueError(f"{name} is not a chain made on demand")
+    if not spread.service:
+        return [_pick(spread, family)]
+    affinity, first = layout.AFFINITY + spread.service, nft.FIRST_REGISTER
+    words = keys.ADDRESS_BYTES[family] // 4
+    protocol = spread.service.partition("-")[0]
+    return [
+        _set_number(0),
+        [_load_source(family, first), nft.map_lookup(affinity, first, first), nft.set_meta_priority(first)],
+        [
+            nft.meta_l4proto(first),
+            nft.equals(first, bytes((keys.PROTOCOLS[protocol.upper()],))),
+            nft.meta_priority(first),
+            nft.map_lookup(_slots(spread), first, first),
+            nft.dnat(family, first, first + words),
+        ],
+        [
+            _load_source(family, first),
+            nft.meta_priority(first + words),
+            nft.dynset_delete(affinity, first, first + words),
+        ],
+        [nft.goto(spread._replace(service="").chain)],
+    ]
 
 
 def dispatch_remembering(family: int) -> Rule:
@@ -83,19 +130,35 @@ def counting(family: int) -> Rule:
 
 
 def rules_text(name: str, family: int) -> list[str]:
-    """The same rules in nft's language. (nft 1.0 prints but does not read the remembering one: a comment there.)"""
+    """The same rules in nft's language."""
     ip = "ip" if family == 4 else "ip6"
-    key = f"{ip} daddr . meta l4proto . th dport"
+    if remember := parse_remember(name):
+        return [
+            f"meta priority set {ip} daddr . th dport map @{layout.NUMBERS}{remember.service}",
+            f"update @{layout.AFFINITY}{remember.service} {{ {ip} saddr timeout {remember.seconds}s : meta priority }}",
+            "meta priority set 0",
+        ]
     spread = parse(name)
     if spread is None:
-        client = f"{ip} saddr . ct original {ip} daddr . meta l4proto . ct original proto-dst"
-        timeout = f"timeout {remembered_seconds(name)}s"
-        return [f"# update @{layout.AFFINITY} {{ {client} {timeout} : {ip} daddr . th dport }}"]
+        raise ValueError(f"{name} is not a chain made on demand")
+    if spread.service:
+        affinity = f"@{layout.AFFINITY}{spread.service}"
+        return [
+            "meta priority set 0",
+            f"meta priority set {ip} saddr map {affinity}",
+            f"meta l4proto {spread.service.partition('-')[0]} "
+            f"dnat {ip} addr . port to meta priority map @{_slots(spread)}",
+            f"delete {affinity} {{ {ip} saddr : meta priority }}",
+            f"goto {spread._replace(service='').chain}",
+        ]
+    key = f"{ip} daddr . meta l4proto . th dport"
     offset = f" offset {layout.LOCAL_OFFSET}" if spread.local else ""
     number = f"numgen random mod {spread.endpoints}{offset}"
-    pick = f"dnat {ip} addr . port to {key} . {number} map @{layout.endpoint_map(spread.endpoints)}"
-    follow = f"dnat {ip} addr . port to {ip} saddr . {key} map @{layout.AFFINITY}"
-    return [follow, pick] if spread.sticky else [pick]
+    return [f"dnat {ip} addr . port to {key} . {number} map @{layout.endpoint_map(spread.endpoints)}"]
+
+
+def _slots(spread: Spread) -> str:
+    return f"{layout.LOCAL_SLOTS if spread.local else layout.SLOTS}{spread.service}"
 
 
 def _pick(spread: Spread, family: int) -> Rule:
@@ -110,31 +173,28 @@ def _pick(spread: Spread, family: int) -> Rule:
     ]
 
 
-def _remember(seconds: int, family: int) -> Rule:
-    """Note where the client was sent; for one that is known already only the time starts again."""
+def _remember(remember: Remember, family: int) -> list[Rule]:
+    """Note which endpoint the client got; for a client that is known already only the time starts again."""
     size = keys.ADDRESS_BYTES[family]
-    words = size // 4
-    first = nft.FIRST_REGISTER
-    chosen = first + 2 * words + 2
+    first, words = nft.FIRST_REGISTER, size // 4
     return [
-        _load_source(family, first),
-        *nft.original_service(first + words, family),
-        nft.payload(chosen, _NETWORK, _DADDR_OFFSET[family], size),
-        nft.payload(chosen + words, _TRANSPORT, 2, 2),
-        nft.dynset_update(layout.AFFINITY, first, chosen, seconds),
+        [
+            nft.payload(first, _NETWORK, _DADDR_OFFSET[family], size),
+            nft.payload(first + words, _TRANSPORT, 2, 2),
+            nft.map_lookup(layout.NUMBERS + remember.service, first, first),
+            nft.set_meta_priority(first),
+        ],
+        [
+            _load_source(family, first),
+            nft.meta_priority(first + words),
+            nft.dynset_update(layout.AFFINITY + remember.service, first, first + words, remember.seconds),
+        ],
+        _set_number(0),
     ]
 
 
-def _follow(family: int) -> Rule:
-    """Send to the endpoint that is remembered for this client."""
-    words = keys.ADDRESS_BYTES[family] // 4
-    first = nft.FIRST_REGISTER
-    return [
-        _load_source(family, first),
-        *_load_service_key(family, first + words),
-        nft.map_lookup(layout.AFFINITY, first, first),
-        nft.dnat(family, first, first + words),
-    ]
+def _set_number(number: int) -> Rule:
+    return [nft.immediate(nft.FIRST_REGISTER, number), nft.set_meta_priority(nft.FIRST_REGISTER)]
 
 
 def _load_source(family: int, register: int) -> bytes:

@@ -5,12 +5,13 @@ their elements are cut from one frame instead of being built from attributes.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from sampan.kernel.nft import (
     Transaction,
+    data_element,
     data_element_frame,
     jump_element,
     key_element,
@@ -20,10 +21,13 @@ from sampan.proxy.backends import keys
 from sampan.proxy.backends.nftables import layout
 from sampan.proxy.backends.nftables.chains import counting, dispatch_remembering, is_made_on_demand, parse, rules
 from sampan.proxy.backends.nftables.ledger import Delta
-from sampan.proxy.backends.nftables.targets import Range, Target
+from sampan.proxy.backends.nftables.targets import NO_AFFINITY, Affinity, Range, Target
 
 RUN = 256
 """Endpoint elements that are handed on as one piece of bytes."""
+
+ON_DEMAND = (layout.ENDPOINTS, layout.AFFINITY, layout.NUMBERS, layout.SLOTS, layout.LOCAL_SLOTS)
+"""How the names of sets and maps begin that are made when a service port needs them."""
 
 VERDICTS: dict[str, Callable[[Target], str]] = {
     layout.SERVICES: lambda target: target.verdict,
@@ -34,12 +38,18 @@ VERDICTS: dict[str, Callable[[Target], str]] = {
 """The verdict maps, and what stands in each for a target."""
 
 
-def transaction(delta: Delta, family: int, new_chains: Iterable[str] = ()) -> Transaction:
-    """The transaction that carries out `delta`. `new_chains` are those it needs and the kernel lacks."""
+def transaction(delta: Delta, family: int, unused_maps: Iterable[int] = ()) -> Transaction:
+    """The transaction that carries out `delta`. `unused_maps` are the maps of endpoints, by number, that it frees."""
     made = Transaction(family, layout.TABLE)
     _remove(made, delta, family)
-    _add_chains(made, new_chains, family)
+    _add_affinities(made, delta, family)
+    _add_chains(made, delta.chains.added, family)
     _add(made, delta, family)
+    for chain in sorted(delta.chains.removed, key=_is_for_one_service, reverse=True):
+        made.delete_chain(chain)
+    for count in unused_maps:
+        made.delete_set(layout.endpoint_map(count))
+    _remove_affinities(made, delta)
     return made
 
 
@@ -56,33 +66,81 @@ def refill(content: Delta, family: int, found: Found) -> Transaction:
     made = Transaction(family, layout.TABLE)
     for name in layout.FILLED:
         made.flush_set(name)
-    for chain in found.chains:
-        if is_made_on_demand(chain):
-            made.delete_chain(chain)
+    for chain in sorted(filter(is_made_on_demand, found.chains), key=_is_for_one_service, reverse=True):
+        made.delete_chain(chain)
     made.flush_chain(layout.REMEMBER)
     made.add_rule(layout.REMEMBER, dispatch_remembering(family))
     made.flush_chain(layout.ACCOUNT)
     made.add_rule(layout.ACCOUNT, counting(family))
+    kept = {layout.AFFINITY + service for service, _, _ in content.affinities}
     for name in found.sets:
-        if name.startswith(layout.ENDPOINTS):
+        if name.startswith(ON_DEMAND) and name not in kept:
             made.delete_set(name)
-    _add_chains(made, content.chains, family)
+    _add_affinities(made, content, family)
+    _add_chains(made, content.chains.added, family)
     wanted = {key for key, _, _ in content.targets}
     _count(made.delete_elements, (key for key in found.counted if key not in wanted))
     _add(made, content, family)
     return made
 
 
-def _add_chains(made: Transaction, chains: Iterable[str], family: int) -> None:
+def _add_affinities(made: Transaction, delta: Delta, family: int) -> None:
     address = layout.ADDRESS_TYPES[family]
-    for name in chains:
+    endpoint, number = (address, "inet_service"), ("classid",)
+    for service, old, new in delta.affinities:
+        if new is None:
+            continue
+        if old is None:
+            made.add_map(layout.AFFINITY + service, (address,), number, dynamic_size=layout.AFFINITY_CLIENTS)
+            made.add_map(layout.NUMBERS + service, endpoint, number)
+            made.add_map(layout.SLOTS + service, number, endpoint)
+            made.add_map(layout.LOCAL_SLOTS + service, number, endpoint)
+        for name, before, after in _affinity_elements(service, old or NO_AFFINITY, new):
+            made.delete_elements(name, [data_element(*each) for each in sorted(before - after)])
+            made.add_elements(name, [data_element(*each) for each in sorted(after - before)])
+
+
+def _affinity_elements(
+    service: str, old: Affinity, new: Affinity
+) -> Iterator[tuple[str, set[tuple[bytes, bytes]], set[tuple[bytes, bytes]]]]:
+    """The maps of a service port with affinity, and what they had and are to have."""
+    before, after = ({(slot, _number(n)) for n, slot in each.numbers.items()} for each in (old, new))
+    yield layout.NUMBERS + service, before, after
+    for prefix, had, has in (
+        (layout.SLOTS, old.slots, new.slots),
+        (layout.LOCAL_SLOTS, old.local_slots, new.local_slots),
+    ):
+        before, after = ({(_number(n), slot) for n, slot in each.items()} for each in (had, has))
+        yield prefix + service, before, after
+
+
+def _number(number: int) -> bytes:
+    return number.to_bytes(4, sys.byteorder)
+
+
+def _remove_affinities(made: Transaction, delta: Delta) -> None:
+    for service, _, new in delta.affinities:
+        if new is None:
+            for prefix in (layout.AFFINITY, layout.NUMBERS, layout.SLOTS, layout.LOCAL_SLOTS):
+                made.delete_set(prefix + service)
+
+
+def _add_chains(made: Transaction, chains: Iterable[str], family: int) -> None:
+    """Chains of service ports with affinity go on in others, which are made first."""
+    address = layout.ADDRESS_TYPES[family]
+    for name in sorted(chains, key=_is_for_one_service):
         spread = parse(name)
-        if spread is not None:
+        if spread is not None and not spread.service:
             endpoints = layout.endpoint_map(spread.endpoints)
             made.add_map(endpoints, (address, "inet_proto", "inet_service", "mark"), (address, "inet_service"))
         made.add_chain(name)
         for rule in rules(name, family):
             made.add_rule(name, rule)
+
+
+def _is_for_one_service(name: str) -> bool:
+    spread = parse(name)
+    return spread is None or bool(spread.service)
 
 
 def _remove(made: Transaction, delta: Delta, family: int) -> None:

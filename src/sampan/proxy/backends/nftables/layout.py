@@ -22,7 +22,13 @@ SERVICES = "services"
 EXTERNAL_SERVICES = "external-services"
 LOCAL_SERVICES = "local-services"
 STICKY_SERVICES = "sticky-services"
-AFFINITY = "affinity"
+AFFINITY = "affinity-"
+"""One map per service port with affinity: client → number of its endpoint. Written by packets; a repair leaves it."""
+NUMBERS = "numbers-"
+"""Maps per service port with affinity: endpoint → its number."""
+SLOTS = "slots-"
+LOCAL_SLOTS = "local-slots-"
+"""Maps per service port with affinity: number → endpoint that a remembered client may be sent to."""
 CONNECTIONS = "connections"
 TRAFFIC = "traffic"
 COUNTED = (CONNECTIONS, TRAFFIC)
@@ -32,7 +38,7 @@ CLUSTER_IPS = "cluster-ips"
 HAIRPINS = "hairpins"
 ALLOWED_SOURCES = "allowed-sources"
 FILLED = (SERVICES, EXTERNAL_SERVICES, LOCAL_SERVICES, STICKY_SERVICES, CLUSTER_IPS, HAIRPINS, ALLOWED_SOURCES)
-"""The fixed sets and maps whose whole content follows from the state; AFFINITY is written by packets."""
+"""The fixed sets and maps, whose whole content follows from the state."""
 
 ENDPOINTS = "endpoints-"
 """One map per number of endpoints: `endpoints-3` holds those of all Services that have three."""
@@ -49,6 +55,9 @@ LOCAL_OFFSET = 1 << 16
 """Where in the index the endpoints for the Local policy begin, beside those for everyone."""
 
 PROTOCOL_NAMES = {number: name.lower() for name, number in PROTOCOLS.items()}
+
+AFFINITY_CLIENTS = 65535
+"""How many clients of one service port are remembered."""
 
 ADDRESS_TYPES = {4: "ipv4_addr", 6: "ipv6_addr"}
 _PORT = struct.Struct(">HH")

@@ -1,15 +1,16 @@
 """What the maps must hold, kept up to date change by change: from changed service ports to changed map entries. Pure.
 
-Two Services may claim one external address and port; the first in the order of names has it, so that the outcome
-depends on the state alone and not on the order of events. encode.py writes a `Delta` for the kernel, text.py prints a
+No two service ports of a state have the same address and port (frontends.py), but within one update an address may
+pass from one to another before the first has let go of it. encode.py writes a `Delta` for the kernel, text.py prints a
 `Ledger`.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sampan.proxy.backends.nftables.targets import Target, targets
+from sampan.proxy.backends.nftables.chains import Spread, service_id
+from sampan.proxy.backends.nftables.targets import Affinity, Target, affinity, targets
 from sampan.proxy.state import ServicePort, ServicePortName, State
 from sampan.proxy.tracker import Change, Changes
 
@@ -22,15 +23,19 @@ class Membership(NamedTuple):
 
 
 class Delta(NamedTuple):
-    """Changes of the kernel's content; a target is None where there is no entry. `chains` are those newly gone to."""
+    """Changes of the kernel's content: before and after, None where there is or was no entry.
+
+    `chains` are those made on demand, `affinities` belong to ids of service ports.
+    """
 
     targets: list[tuple[bytes, Target | None, Target | None]]
     cluster_ips: Membership
     hairpins: Membership
-    chains: list[str]
+    chains: Membership
+    affinities: list[tuple[str, Affinity | None, Affinity | None]]
 
     def __bool__(self) -> bool:
-        return bool(self.targets) or any(any(each) for each in (self.cluster_ips, self.hairpins))
+        return bool(self.targets or self.affinities) or any(any(each) for each in (self.cluster_ips, self.hairpins))
 
 
 class Tally:
@@ -59,6 +64,9 @@ class Tally:
     def members(self) -> list[str]:
         return sorted(self._holders)
 
+    def __contains__(self, member: str) -> bool:
+        return member in self._holders
+
 
 class Ledger:
     """The content of one family's table, as it should be after the changes seen so far."""
@@ -70,6 +78,7 @@ class Ledger:
         self._cluster_ips = Tally()
         self._hairpins = Tally()
         self._chains = Tally()
+        self.affinities: dict[str, Affinity] = {}
 
     @classmethod
     def of(cls, state: State) -> "Ledger":
@@ -101,19 +110,34 @@ class Ledger:
     def update(self, changes: Changes) -> Delta:
         """Take changes in and say what they change in the kernel."""
         touched: dict[bytes, Target | None] = {}
+        affinities: list[tuple[str, Affinity | None, Affinity | None]] = []
         for name, (before, after) in changes.items():
-            self._reclaim(name, self._targets(before), self._targets(after), touched)
+            service = service_id(name) if _is_sticky(before) or _is_sticky(after) else ""
+            old, new = (targets(service, port, self.node_ips) if port else {} for port in (before, after))
+            self._reclaim(name, old, new, touched)
             self._recount(before, after)
+            if service:
+                affinities += self._change_affinity(service, affinity(after) if after else None)
         changed = []
-        for key, old in touched.items():
-            new = self._holder(key)
-            if old != new:
-                self._put(key, old, new)
-                changed.append((key, old, new))
-        return Delta(changed, self._cluster_ips.take(), self._hairpins.take(), self._chains.take().added)
+        for key, was in touched.items():
+            now = self._holder(key)
+            if was != now:
+                self._put(key, was, now)
+                changed.append((key, was, now))
+        return Delta(changed, self._cluster_ips.take(), self._hairpins.take(), self._chains.take(), affinities)
 
-    def _targets(self, port: ServicePort | None) -> Mapping[bytes, Target]:
-        return targets(port, self.node_ips) if port else {}
+    def uses_endpoint_map(self, count: int) -> bool:
+        """Whether some service port has so many endpoints that the map for that number is needed."""
+        return any(Spread(count, local=local).chain in self._chains for local in (False, True))
+
+    def _change_affinity(
+        self, service: str, new: Affinity | None
+    ) -> Iterator[tuple[str, Affinity | None, Affinity | None]]:
+        old = self.affinities.pop(service, None)
+        if new is not None:
+            self.affinities[service] = new
+        if old != new:
+            yield service, old, new
 
     def _reclaim(
         self,
@@ -155,6 +179,10 @@ class Ledger:
             self._cluster_ips.release(before.cluster_ip)
             for ip in _may_call_themselves(before):
                 self._hairpins.release(ip)
+
+
+def _is_sticky(port: ServicePort | None) -> bool:
+    return port is not None and port.affinity_seconds > 0
 
 
 def _may_call_themselves(port: ServicePort) -> list[str]:

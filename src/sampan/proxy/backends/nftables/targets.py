@@ -5,13 +5,15 @@ happens where there are none. ledger.py turns many of these into the content of 
 """
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from sampan.proxy.backends import keys
 from sampan.proxy.backends.nftables import layout
-from sampan.proxy.backends.nftables.chains import Spread, is_made_on_demand, remember_chain
+from sampan.proxy.backends.nftables.chains import Remember, Spread, is_made_on_demand, parse
 from sampan.proxy.state import Endpoint, ServicePort
 
 Range = tuple[bytes, bytes]
@@ -35,14 +37,54 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def chains(self) -> tuple[str, ...]:
-        """The chains made on demand that this target needs."""
-        return tuple(name for name in (self.verdict, self.local_verdict, self.remember) if is_made_on_demand(name))
+        """The chains made on demand that this target needs; one for affinity goes on in one without."""
+        named = [name for name in (self.verdict, self.local_verdict, self.remember) if is_made_on_demand(name)]
+        spreads = [spread for name in named if (spread := parse(name)) and spread.service]
+        return (*named, *(spread._replace(service="").chain for spread in spreads))
 
 
-def targets(port: ServicePort, node_ips: Sequence[str]) -> dict[bytes, Target]:
-    """Every key that this service port answers to, with its target."""
-    found = {keys.service_key(port.cluster_ip, port.protocol, port.port): _internal(port)}
-    external = _external(port)
+class Affinity(NamedTuple):
+    """What remembering the clients of one service port needs: its endpoints' data by their numbers.
+
+    `slots` are for everyone, `local_slots` for outsiders under the Local policy.
+    """
+
+    slots: Mapping[int, bytes]
+    local_slots: Mapping[int, bytes]
+
+    @property
+    def numbers(self) -> dict[int, bytes]:
+        return {**self.slots, **self.local_slots}
+
+
+NO_AFFINITY = Affinity({}, {})
+
+
+def affinity(port: ServicePort) -> Affinity | None:
+    """The numbers of a service port's endpoints; None without ClientIP affinity.
+
+    They are hashes, so that they mean the same to a proxy that starts again. Of endpoints with equal hashes, the later
+    ones in the order of their data have the next free numbers. None has 0.
+    """
+    if not port.affinity_seconds:
+        return None
+    everywhere = {_slots([each]) for each in (*port.endpoints, *port.cluster_endpoints)}
+    here = {_slots([each]) for each in port.local_endpoints}
+    numbers: dict[int, bytes] = {}
+    for slot in sorted(everywhere | here):
+        number = zlib.crc32(slot) or 1
+        while number in numbers:
+            number = number % 0xFFFFFFFF + 1
+        numbers[number] = slot
+    return Affinity(
+        *({number: slot for number, slot in numbers.items() if slot in kind} for kind in (everywhere, here))
+    )
+
+
+def targets(service: str, port: ServicePort, node_ips: Sequence[str]) -> dict[bytes, Target]:
+    """Every key that a service port answers to, with its target. `service` is its id."""
+    found = {keys.service_key(port.cluster_ip, port.protocol, port.port): _internal(service, port)}
+    external = _external(service, port)
     for ip, number in _external_addresses(port, node_ips):
         found[keys.service_key(ip, port.protocol, number)] = external
     if port.source_ranges:
@@ -54,30 +96,30 @@ def targets(port: ServicePort, node_ips: Sequence[str]) -> dict[bytes, Target]:
     return found
 
 
-def _internal(port: ServicePort) -> Target:
+def _internal(service: str, port: ServicePort) -> Target:
     if not port.endpoints:
         return Target(layout.DISCARD if port.anywhere else layout.REFUSE)
-    return Target(_spread(port, port.endpoints), _slots(port.endpoints), remember=_remember(port))
+    return Target(_spread(service, port, port.endpoints), _slots(port.endpoints), remember=_remember(service, port))
 
 
-def _external(port: ServicePort) -> Target:
-    everywhere = port.cluster_endpoints
+def _external(service: str, port: ServicePort) -> Target:
+    everywhere, remember = port.cluster_endpoints, _remember(service, port)
     if not port.anywhere:
         return Target(layout.REFUSE, external=layout.EXTERNAL)
-    verdict = _spread(port, everywhere) if everywhere else layout.DISCARD
+    verdict = _spread(service, port, everywhere) if everywhere else layout.DISCARD
     if not port.external_local:
-        return Target(verdict, _slots(everywhere), layout.EXTERNAL, remember=_remember(port))
+        return Target(verdict, _slots(everywhere), layout.EXTERNAL, remember=remember)
     here = port.local_endpoints
-    local_verdict = _spread(port, here, local=True) if here else ""
-    return Target(verdict, _slots(everywhere), layout.LOCAL, local_verdict, _slots(here), remember=_remember(port))
+    local_verdict = _spread(service, port, here, local=True) if here else ""
+    return Target(verdict, _slots(everywhere), layout.LOCAL, local_verdict, _slots(here), remember=remember)
 
 
-def _spread(port: ServicePort, endpoints: Sequence[Endpoint], *, local: bool = False) -> str:
-    return Spread(len(endpoints), port.affinity_seconds > 0, local).chain
+def _spread(service: str, port: ServicePort, endpoints: Sequence[Endpoint], *, local: bool = False) -> str:
+    return Spread(len(endpoints), service if port.affinity_seconds else "", local).chain
 
 
-def _remember(port: ServicePort) -> str:
-    return remember_chain(port.affinity_seconds) if port.affinity_seconds else ""
+def _remember(service: str, port: ServicePort) -> str:
+    return Remember(port.affinity_seconds, service).chain if port.affinity_seconds else ""
 
 
 def _external_addresses(port: ServicePort, node_ips: Sequence[str]) -> Iterator[tuple[str, int]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from sampan.proxy.backends.nftables import layout
-from sampan.proxy.backends.nftables.base import endpoint_map
+from sampan.proxy.backends.nftables.base import affinity_maps, endpoint_map
 from sampan.proxy.backends.nftables.chains import parse, rules_text
 from sampan.proxy.backends.nftables.encode import VERDICTS
 from sampan.proxy.backends.nftables.ledger import Ledger
@@ -17,17 +17,29 @@ def script(ledger: Ledger, family: int) -> str:
     made = "".join(_chain(name, family) for name in ledger.chains)
     counts = sorted({spread.endpoints for spread in map(parse, ledger.chains) if spread})
     parts = [endpoint_map(family, count) for count in counts]
+    parts += [affinity_maps(family, service) for service in sorted(ledger.affinities)]
     parts.append(f"table {ip} {layout.TABLE} {{\n{made}}}\n")
     for name, verdict in VERDICTS.items():
         lines = [f"{layout.service_parts(key)} : jump {verdict(target)}" for key, target in ordered if verdict(target)]
         parts.append(_filled(ip, name, lines))
     parts += [_filled(ip, name, lines) for name, lines in sorted(_endpoints(ordered, family).items())]
+    for service, affinity in sorted(ledger.affinities.items()):
+        numbers = [f"{layout.slot_text(slot)} : {_priority(n)}" for n, slot in sorted(affinity.numbers.items())]
+        parts.append(_filled(ip, layout.NUMBERS + service, numbers))
+        for prefix, slots in ((layout.SLOTS, affinity.slots), (layout.LOCAL_SLOTS, affinity.local_slots)):
+            of_kind = [f"{_priority(n)} : {layout.slot_text(slot)}" for n, slot in sorted(slots.items())]
+            parts.append(_filled(ip, prefix + service, of_kind))
     counted = [str(layout.service_parts(key)) for key, _ in ordered]
     parts += [_filled(ip, name, counted) for name in layout.COUNTED]
     parts.append(_filled(ip, layout.CLUSTER_IPS, ledger.cluster_ips))
     parts.append(_filled(ip, layout.HAIRPINS, (f"{ip} . {ip}" for ip in ledger.hairpins)))
     parts.append(_filled(ip, layout.ALLOWED_SOURCES, _sources(ordered)))
     return "".join(parts)
+
+
+def _priority(number: int) -> str:
+    """A number as nft writes a packet's priority: two hexadecimal halves."""
+    return f"{number >> 16:x}:{number & 0xFFFF:x}"
 
 
 def _chain(name: str, family: int) -> str:

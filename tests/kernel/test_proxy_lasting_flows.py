@@ -14,8 +14,8 @@ from sampan.proxy.backends.registry import BACKENDS
 from sampan.proxy.objects import SERVICE_NAME, Slice, SliceEndpoint
 from sampan.proxy.state import State
 from sampan.proxy.tracker import Changes
-from support.proxyatwork import Proxy, at_work
-from support.proxycases import CLUSTER_IP, DRAINING, EXTERNAL_IP, NODE_PORT, READY, ZONE, Case, slice_
+from support.proxyatwork import FAMILIES, Proxy, at_work
+from support.proxycases import CLUSTER_IP, DRAINING, EVERYWHERE, EXTERNAL_IP, NODE_PORT, READY, ZONE, Case, slice_
 from support.proxyworld import ADDRESSES, NODE, PORT, World, world
 
 pytestmark = pytest.mark.kernel
@@ -185,3 +185,46 @@ def test_a_remembered_client_is_not_led_astray_by_a_policy_that_becomes_local(pr
     local = {**sticky, "external_traffic_policy": "Local"}
     proxy.show(Case("", "outside", "node-port", endpoints=("local-1", "remote"), spec=local))
     assert {proxy.world.ask("outside", (NODE[4], NODE_PORT))[0] for _ in range(5)} == {"local-1"}
+
+
+DAMAGES = {
+    "nftables": (
+        "nft flush chain ip sampan-proxy prerouting",
+        "nft flush map ip sampan-proxy services",
+        "nft delete element ip sampan-proxy endpoints-1 '{ 10.96.0.50 . tcp . 80 . 0 }'",
+        "nft flush chain ip sampan-proxy pick-1",
+        "nft delete table ip sampan-proxy",
+    ),
+    "iptables": (
+        "iptables -t nat -F $(iptables-save -t nat | grep -o 'KUBE-SVC-[A-Z0-9]*' | head -1)",
+        "iptables -t nat -D KUBE-SERVICES 1",
+        "iptables -t nat -D PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES",
+    ),
+}
+
+
+@pytest.mark.parametrize(("mode", "damage"), [(mode, each) for mode in DAMAGES for each in DAMAGES[mode]])
+def test_a_single_rule_or_element_that_others_remove_is_put_back(the_world: World, mode: str, damage: str) -> None:
+    """What happens elsewhere in the ruleset is no damage."""
+    with at_work(mode, the_world) as proxy:
+        proxy.show(Case("", "pod", "cluster-ip", endpoints=("local-1",)))
+        assert the_world.on_node(proxy.syncer._check)
+        the_world.sh("node", "nft add table ip somebody-elses")
+        assert the_world.on_node(proxy.syncer._check)
+        the_world.sh("node", damage)
+        assert not the_world.on_node(proxy.syncer._check)
+        assert the_world.on_node(proxy.syncer.sync)
+        assert the_world.on_node(proxy.syncer._check)
+        assert the_world.ask("pod", (CLUSTER_IP[4], 80))[0] == "local-1"
+
+
+@pytest.mark.parametrize("mode", ["nftables", "iptables"])
+def test_what_a_proxy_changes_itself_is_no_damage(the_world: World, mode: str) -> None:
+    """Endpoints and Services of all kinds come and go, and every look finds all rules there."""
+    with at_work(mode, the_world) as proxy:
+        filtered = {"load_balancer_source_ranges": ("10.0.0.0/8", "192.0.2.0/24")}
+        for endpoints in (("local-1",), EVERYWHERE, ("remote",), (), EVERYWHERE):
+            for spec in ({}, {"session_affinity": "ClientIP"}, {"external_traffic_policy": "Local"}, filtered):
+                for family in FAMILIES:
+                    proxy.show(Case("", "pod", "cluster-ip", endpoints=endpoints, spec=spec), family)
+                assert the_world.on_node(proxy.syncer._check), (endpoints, spec)

@@ -25,9 +25,10 @@ from sampan.kernel.nfnetlink import (
 )
 
 NEWCHAIN, GETCHAIN, DELCHAIN = 3, 4, 5
-NEWRULE, DELRULE = 6, 8
+NEWRULE, GETRULE, DELRULE = 6, 7, 8
 NEWSET, GETSET, DELSET = 9, 10, 11
 NEWSETELEM, GETSETELEM, DELSETELEM = 12, 13, 14
+GETGEN = 16
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 """netfilter's NFPROTO_IPV4 and NFPROTO_IPV6 equal the address families."""
@@ -51,6 +52,9 @@ DATATYPES = {
 
 MESSAGE_BYTES = 60_000
 """Elements of one message together: an attribute's length has 16 bits."""
+
+
+_LENGTH = struct.Struct("=H")
 
 
 class Counter(NamedTuple):
@@ -214,6 +218,35 @@ class Nft:
         request = dump_request(NFNL_SUBSYS_NFTABLES, GETSET, FAMILIES[family], b"", "listing sets")
         found = [attributes(answer, GENERIC_BYTES) for answer in self._socket.dump(request)]
         return [_word(each[2]) for each in found if _word(each[1]) == table]
+
+    def generation(self) -> int:
+        """The number of the ruleset: it grows with every transaction of anybody in this network namespace."""
+        answer = self._socket.ask(dump_request(NFNL_SUBSYS_NFTABLES, GETGEN, 0, b"", "generation"))
+        return int.from_bytes(attributes(answer or b"", GENERIC_BYTES).get(1, b""), "big")
+
+    def rules(self, family: int, table: str) -> dict[str, list[bytes]]:
+        """The rules of a table's chains, as their encoded expressions; chains without rules are left out."""
+        request = dump_request(NFNL_SUBSYS_NFTABLES, GETRULE, FAMILIES[family], text(1, table), "listing rules")
+        found: dict[str, list[bytes]] = {}
+        for answer in self._socket.dump(request):
+            rule = attributes(answer, GENERIC_BYTES)
+            if _word(rule[1]) == table:
+                found.setdefault(_word(rule[2]), []).append(rule.get(4, b""))
+        return found
+
+    def count_elements(self, family: int, table: str, name: str) -> int:
+        """How many elements a set has. Far faster than to read them."""
+        wanted = text(1, table) + text(2, name)
+        request = dump_request(NFNL_SUBSYS_NFTABLES, GETSETELEM, FAMILIES[family], wanted, f"listing {name}")
+        total = 0
+        for answer in self._socket.dump(request):
+            listed = attributes(answer, GENERIC_BYTES).get(3, b"")
+            at, end = 0, len(listed)
+            while at < end:
+                (length,) = _LENGTH.unpack_from(listed, at)
+                at += (max(length, 4) + 3) & ~3
+                total += 1
+        return total
 
     def counters(self, family: int, table: str, name: str) -> Iterator[Counter]:
         """What every element of a set with counters has counted."""

@@ -6,6 +6,7 @@ for the lines in shared chains: a change brings with it what it changes.
 """
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import sys
@@ -14,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import ClassVar
 
 from sampan.kernel import iptables, sysctl
-from sampan.kernel.nft import NftError
+from sampan.kernel.nft import Nft, NftError
 from sampan.proxy.backends.accounting import Accounting
 from sampan.proxy.backends.interface import BackendError, Count, RuleCount
 from sampan.proxy.backends.iptables import names
@@ -55,6 +56,9 @@ class IptablesBackend:
         self._routes_loopback = False
         self._tally = Tally()
         self._reading = asyncio.Lock()
+        self._is_legacy: bool | None = None  # until it has been asked
+        self._seen_generation = 0
+        """Of nftables' ruleset, when all rules were last found there."""
 
     def is_supported(self) -> str:
         name = iptables.missing(self._family)
@@ -81,10 +85,33 @@ class IptablesBackend:
         self._count_rules(self._fixed(state))
 
     async def is_intact(self) -> bool:
+        """Whether every table has as many rules of this mode as this process has put there. Raises BackendError.
+
+        With the nft variant only looked at if anybody has committed anything since the last look.
+        """
         try:
-            return await iptables.stand(self._family, JUMPS)
-        except iptables.IptablesError as error:
+            generation = await self._generation()
+            if generation and generation == self._seen_generation:
+                return True
+            if not await iptables.stand(self._family, JUMPS):
+                return False
+            for table in TABLES:
+                saved = Saved.of(await iptables.save(self._family, table))
+                if saved.count(table) != self.rule_counts[table].total:
+                    return False
+        except (OSError, iptables.IptablesError) as error:
             raise BackendError(f"iptables: {error}") from error
+        self._seen_generation = generation
+        return True
+
+    async def _generation(self) -> int:
+        """Of nftables' ruleset, where the commands write to that; otherwise 0. Raises OSError, IptablesError."""
+        if self._is_legacy is None:
+            self._is_legacy = await iptables.is_legacy(self._family)
+        if self._is_legacy:
+            return 0
+        with contextlib.closing(Nft()) as nft:
+            return nft.generation()
 
     async def cleanup(self) -> None:
         self._node_ips = None

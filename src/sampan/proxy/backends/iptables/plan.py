@@ -46,6 +46,11 @@ class Saved(NamedTuple):
         present = {line for chain in chains for line in self.chains.get(chain, ())}
         return [jump for jump in JUMPS[table] if jump in present]
 
+    def count(self, table: str) -> int:
+        """How many rules there are in our chains, and that lead to them from the kernel's."""
+        ours = (*self.own(), *SHARED[table], *FIXED[table])
+        return len(self.jumps(table)) + sum(len(self.chains.get(chain, ())) for chain in ours)
+
     def own(self) -> list[str]:
         """The chains of service ports, in an order in which they can be deleted."""
         found = [chain for chain in self.chains if chain.startswith(LAST_FIRST)]

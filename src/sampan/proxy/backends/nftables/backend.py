@@ -13,9 +13,8 @@ from typing import ClassVar
 
 from sampan.kernel.nft import Nft, NftError, Transaction, load, meaning
 from sampan.proxy.backends.interface import BackendError, Count
-from sampan.proxy.backends.nftables import layout
+from sampan.proxy.backends.nftables import chains, layout
 from sampan.proxy.backends.nftables.base import BaseOptions, removal, ruleset
-from sampan.proxy.backends.nftables.chains import parse
 from sampan.proxy.backends.nftables.encode import Found, refill, transaction
 from sampan.proxy.backends.nftables.ledger import Ledger
 from sampan.proxy.backends.nftables.text import script
@@ -45,6 +44,9 @@ class NftablesBackend:
         self._nft: Nft | None = None
         self._ledger: Ledger | None = None
         self._service_cidrs: tuple[str, ...] = ()
+        self._fixed_rules: dict[str, list[bytes]] = {}
+        self._seen_generation = 0
+        """Of the ruleset, when it was last found whole."""
 
     def is_supported(self) -> str:
         return "" if shutil.which("nft") else "the nft command is missing (Debian package nftables)"
@@ -61,16 +63,43 @@ class NftablesBackend:
             else:
                 await self._load_base(state)
                 await self._update(ledger, changes)
+            if not self._fixed_rules:
+                self._note_fixed_rules(ledger)
         except (OSError, NftError) as error:
             raise BackendError(f"nftables: {await meaning(error, self._family)}") from error
         self._ledger = ledger
 
     async def is_intact(self) -> bool:
+        """Whether the table has the rules, and every set as many elements, as this process has put there.
+
+        Only looked at if anybody has committed anything since the last look. Raises BackendError.
+        """
+        ledger = self._ledger
+        if ledger is None:
+            return False
         try:
             with contextlib.closing(Nft()) as nft:
-                return layout.SERVICES in nft.sets(self._family, layout.TABLE)
+                generation = nft.generation()
+                if generation != self._seen_generation:
+                    if not self._has_all(nft, ledger):
+                        return False
+                    self._seen_generation = generation
         except OSError as error:
             raise BackendError(f"nftables: {error}") from error
+        return True
+
+    def _has_all(self, nft: Nft, ledger: Ledger) -> bool:
+        rules = nft.rules(self._family, layout.TABLE)
+        for chain in ledger.chains:
+            if len(rules.pop(chain, ())) != len(chains.rules(chain, self._family)):
+                return False
+        if rules != self._fixed_rules:
+            return False
+        present = nft.sets(self._family, layout.TABLE)
+        wanted = ledger.element_counts()
+        return wanted.keys() <= set(present) and all(
+            nft.count_elements(self._family, layout.TABLE, name) == count for name, count in wanted.items()
+        )
 
     async def cleanup(self) -> None:
         self._ledger = None
@@ -105,6 +134,7 @@ class NftablesBackend:
         if again or state.service_cidrs != self._service_cidrs:
             await load(ruleset(self._base_of(state)))
             self._service_cidrs = state.service_cidrs
+            self._fixed_rules = {}
 
     async def _repair(self, state: State) -> Ledger:
         await self._load_base(state, again=True)
@@ -119,13 +149,20 @@ class NftablesBackend:
         await self._commit(refill(delta, self._family, found))
         return ledger
 
+    def _note_fixed_rules(self, ledger: Ledger) -> None:
+        """Remember how the kernel shows the rules that `load` has made."""
+        found = self._open().rules(self._family, layout.TABLE)
+        self._fixed_rules = {name: rules for name, rules in found.items() if name not in ledger.chains}
+
     # --- differences
 
     async def _update(self, ledger: Ledger, changes: Changes) -> None:
         delta = ledger.update(changes)
         if not delta:
             return
-        freed = {spread.endpoints for spread in map(parse, delta.chains.removed) if spread and not spread.service}
+        freed = {
+            spread.endpoints for spread in map(chains.parse, delta.chains.removed) if spread and not spread.service
+        }
         unused = [count for count in sorted(freed) if not ledger.uses_endpoint_map(count)]
         await self._commit(transaction(delta, self._family, unused))
 

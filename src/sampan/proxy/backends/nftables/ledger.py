@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sampan.proxy.backends.nftables.chains import Spread, service_id
+from sampan.proxy.backends.nftables import layout
+from sampan.proxy.backends.nftables.chains import Spread, parse, service_id
 from sampan.proxy.backends.nftables.targets import Affinity, Target, affinity, targets
 from sampan.proxy.state import ServicePort, ServicePortName, State
 from sampan.proxy.tracker import Change, Changes
@@ -63,6 +64,9 @@ class Tally:
 
     def members(self) -> list[str]:
         return sorted(self._holders)
+
+    def __len__(self) -> int:
+        return len(self._holders)
 
     def __contains__(self, member: str) -> bool:
         return member in self._holders
@@ -129,6 +133,28 @@ class Ledger:
     def uses_endpoint_map(self, count: int) -> bool:
         """Whether some service port has so many endpoints that the map for that number is needed."""
         return any(Spread(count, local=local).chain in self._chains for local in (False, True))
+
+    def element_counts(self) -> dict[str, int]:
+        """How many elements each set and map has whose content follows from the state, by name."""
+        found = Counter[str](dict.fromkeys(layout.FILLED, 0))
+        for target in self.targets.values():
+            found[layout.SERVICES] += bool(target.verdict)
+            found[layout.EXTERNAL_SERVICES] += bool(target.external)
+            found[layout.LOCAL_SERVICES] += bool(target.local_verdict)
+            found[layout.STICKY_SERVICES] += bool(target.remember)
+            found[layout.ALLOWED_SOURCES] += len(target.sources)
+            for verdict in (target.verdict, target.local_verdict):
+                if spread := parse(verdict):
+                    found[layout.endpoint_map(spread.endpoints)] += spread.endpoints
+        found[layout.CLUSTER_IPS] = len(self._cluster_ips)
+        found[layout.HAIRPINS] = len(self._hairpins)
+        for name in layout.COUNTED:
+            found[name] = len(self.targets)
+        for service, known in self.affinities.items():
+            found[layout.NUMBERS + service] = len(known.numbers)
+            found[layout.SLOTS + service] = len(known.slots)
+            found[layout.LOCAL_SLOTS + service] = len(known.local_slots)
+        return dict(found)
 
     def _change_affinity(
         self, service: str, new: Affinity | None

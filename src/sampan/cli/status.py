@@ -61,6 +61,7 @@ def _document(cluster: ClusterPaths) -> dict[str, object]:
             "memoryBytes": used.memory,
             "components": status.components,
             "published": status.published,
+            "outbound": status.outbound,
         }
     return document
 
@@ -95,7 +96,8 @@ def _detail(cluster: ClusterPaths) -> int:
         return 3
     status = _ask(cluster)
     used = usage(cluster, status.box_pid)
-    print(f"running; {used.processes} processes, {used.memory / 2**20:.0f} MiB (PSS), pods included\n")
+    print(f"running; {used.processes} processes, {used.memory / 2**20:.0f} MiB (PSS), pods included")
+    print(f"way out: {status.outbound}\n")
     _print_components(status)
     if status.published:
         print()

@@ -31,6 +31,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file; flags take precedence")
     add_timeout(parser)
     parser.add_argument("--node-local-dns", action="store_true", help="let a DNS server on each node answer its pods")
+    parser.add_argument("--isolated", action="store_true", default=None, help="no way out to the machine's network")
+    parser.add_argument(
+        "--allow-host-loopback",
+        action="store_true",
+        default=None,
+        dest="allowHostLoopback",
+        help="let the cluster reach what listens on this machine's loopback",
+    )
     for name, (field, kind, help) in FLAGS.items():
         parser.add_argument(name, dest=field, type=kind, default=None, help=help)
 
@@ -60,10 +68,11 @@ def _configuration(options: argparse.Namespace) -> ClusterConfig:
     try:
         fields: dict[str, Any] = configuration.read_file(options.config) if options.config else {}
         given = {field: getattr(options, field) for field, _, _ in FLAGS.values()} | {"name": options.name}
+        given |= {field: getattr(options, field) for field in ("isolated", "allowHostLoopback")}
         fields |= {field: value for field, value in given.items() if value is not None}
         if options.node_local_dns and isinstance(dns := fields.get("dns", {}), dict):
             fields["dns"] = dns | {"nodeLocal": True}
-        return configuration.build(fields, source=str(options.config or "flags"))
+        return configuration.located(configuration.build(fields, source=str(options.config or "flags")))
     except configuration.ConfigError as error:
         raise CommandError(str(error)) from error
     except OSError as error:

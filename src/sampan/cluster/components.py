@@ -31,7 +31,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """One process. `run` is `module:function`; `node` puts it into that node's network; `once`: it may end well."""
+    """One process. `run` is `module:function`; `node` puts it into that node's network; `once`: it may end well.
+
+    The cluster is up without one that is `optional`, which may end well at any time: there is nothing for it to do.
+    """
 
     name: str
     run: str
@@ -40,6 +43,7 @@ class Component:
     after: tuple[str, ...] = ()
     announce: str = ""
     once: bool = False
+    optional: bool = False
 
     @property
     def module(self) -> str:
@@ -52,6 +56,7 @@ def table(config: ClusterConfig) -> tuple[Component, ...]:
         Component(
             name="apiserver", run="sampan.apiserver.main:run", options=_api_server, announce="API server answers"
         ),
+        *_outbound(config),
         Component(name="controllers", run="sampan.cluster.deciders:run", options=_deciders, after=("apiserver",)),
         Component(
             name="bootstrap",
@@ -78,6 +83,15 @@ def _node(config: ClusterConfig, index: int) -> tuple[Component, Component]:
         Component(name=f"{name}-agent", run="sampan.node.main:run", options=agent, node=name, after=("apiserver",)),
         Component(name=f"{name}-proxy", run="sampan.proxy.main:run", options=proxy, node=name, after=("apiserver",)),
     )
+
+
+def _outbound(config: ClusterConfig) -> tuple[Component, ...]:
+    def options(context: Context) -> Any:
+        return context.config
+
+    if config.isolated:
+        return ()
+    return (Component(name="outbound", run="sampan.cluster.outbound:run", options=options, optional=True),)
 
 
 def client_config(context: Context, identity: str) -> Config:

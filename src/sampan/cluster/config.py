@@ -6,6 +6,7 @@ A file holds the same fields in camelCase:
     nodes: 3              # or a list: [{name: edge, labels: {zone: a}, taints: [{key: edge, effect: NoSchedule}]}]
     apiPort: 6443
     dns: {nodeLocal: true}
+    isolated: true        # no way out to the machine's network; or allowHostLoopback: true (`outbound.py`)
     network: {nodes: 10.2.2.0/24, pods: 10.244.0.0/16, services: 10.96.0.0/12, domain: cluster.local}
 
 `components.py` turns a ClusterConfig into the processes that make it real.
@@ -14,6 +15,7 @@ A file holds the same fields in camelCase:
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -26,6 +28,8 @@ from sampan.machinery import names, schema
 MAX_NODES = 200
 FIRST_NODE_HOST = 10
 NODE_LOCAL_ADDRESS = "169.254.20.10"
+OUTBOUND_RANGES = ("169.254.77.0/24", "198.18.77.0/24", "100.127.77.0/24", "192.0.2.0/24")
+"""Networks that no machine has beyond a router, tried in this order."""
 
 IPv4Network = ipaddress.IPv4Network
 Store = Literal["sqlite", "memory"]
@@ -47,12 +51,23 @@ class Taint(_Data, frozen=True):
     value: str = ""
 
 
+class ExtraMount(_Data, frozen=True):
+    """A file or directory of the machine at a path of a node, where pods' hostPath volumes find it; kind's fields."""
+
+    host_path: str
+    container_path: str
+    read_only: bool = False
+    selinux_relabel: bool = False
+    propagation: str = "None"
+
+
 class NodeConfig(_Data, frozen=True):
     """One node. Without a name it is node-1, node-2…"""
 
     name: str = ""
     labels: dict[str, str] = {}
     taints: list[Taint] = []
+    extra_mounts: list[ExtraMount] = []
 
 
 class Network(_Data, frozen=True):
@@ -82,6 +97,8 @@ class ClusterConfig(_Data, frozen=True):
     proxy_mode: ProxyMode = "nftables"
     network: Network = Network()
     dns: DNS = DNS()
+    isolated: bool = False
+    allow_host_loopback: bool = False
 
     @property
     def node_list(self) -> list[NodeConfig]:
@@ -91,6 +108,18 @@ class ClusterConfig(_Data, frozen=True):
             node if node.name else msgspec.structs.replace(node, name=f"node-{number}")
             for number, node in enumerate(given, 1)
         ]
+
+    @property
+    def ranges(self) -> tuple[str, ...]:
+        """Networks that are the cluster's own: pods', nodes', Services'."""
+        return (self.network.pods, self.network.nodes, self.network.services)
+
+    @property
+    def outbound_range(self) -> str:
+        """The /24 between the box and the world; empty if the cluster is isolated or its ranges leave none."""
+        taken = [IPv4Network(one) for one in (*self.ranges, f"{NODE_LOCAL_ADDRESS}/32")]
+        free = (one for one in OUTBOUND_RANGES if not any(IPv4Network(one).overlaps(other) for other in taken))
+        return "" if self.isolated else next(free, "")
 
     @property
     def gateway(self) -> str:
@@ -156,6 +185,24 @@ def build(fields: dict[str, Any], *, source: str = "configuration") -> ClusterCo
     return config
 
 
+def located(config: ClusterConfig) -> ClusterConfig:
+    """With the machine's paths absolute, as seen from the working directory. Raises ConfigError if one is not there."""
+    if isinstance(config.nodes, int):
+        return config
+    nodes = []
+    for node in config.nodes:
+        found = [msgspec.structs.replace(one, host_path=os.path.abspath(one.host_path)) for one in node.extra_mounts]
+        for mount in found:
+            if not Path(mount.host_path).exists():
+                raise ConfigError(f"extraMounts: hostPath: {mount.host_path} does not exist")
+            if Path(os.path.realpath(mount.host_path)).parts[1:2] in (("run",), ("proc",), ("sys",)):
+                raise ConfigError(
+                    f"extraMounts: hostPath: {mount.host_path}: the box has its own of it, not the machine's"
+                )
+        nodes.append(msgspec.structs.replace(node, extra_mounts=found))
+    return msgspec.structs.replace(config, nodes=nodes)
+
+
 def _choices(problem: str) -> str:
     """What could be chosen instead, if the problem is a choice."""
     offered = [get_args(kind) for field, kind in _CHOICES.items() if problem.endswith(field)]
@@ -170,6 +217,8 @@ def _problems(config: ClusterConfig) -> Iterator[str]:
         yield f"apiPort: {config.api_port} is not a port"
     if problem := schema.release_problem(config.kubernetes_version):
         yield f"kubernetesVersion: {problem}"
+    if config.isolated and config.allow_host_loopback:
+        yield "allowHostLoopback: the cluster is isolated: choose one of the two"
     yield from _node_problems(config)
     ranges = list(_ranges(config.network))
     yield from (problem for _, _, problem in ranges if problem)
@@ -191,6 +240,23 @@ def _node_problems(config: ClusterConfig) -> Iterator[str]:
         for key, value in node.labels.items():
             yield from (f"nodes[{index}].labels: {key!r}: {problem}" for problem in names.qualified_name(key))
             yield from (f"nodes[{index}].labels[{key}]: {problem}" for problem in names.label_value(value))
+        for number, mount in enumerate(node.extra_mounts):
+            yield from (f"nodes[{index}].extraMounts[{number}].{problem}" for problem in _mount_problems(mount))
+
+
+def _mount_problems(mount: ExtraMount) -> Iterator[str]:
+    for field, text in (("hostPath", mount.host_path), ("containerPath", mount.container_path)):
+        if not text or "\0" in text:
+            yield f"{field}: {text!r} is not a path"
+        elif ".." in Path(text).parts:
+            yield f"{field}: {text!r} must not contain '..'"
+    target = Path("/", mount.container_path)  # as for kind, a relative one starts at the root
+    if target.parts[1:2] in ((), ("dev",), ("proc",), ("sys",)):
+        yield f"containerPath: {mount.container_path!r} is the machine's own on every node"
+    if mount.propagation not in ("", "None"):
+        yield f"propagation: {mount.propagation!r} is not supported: only None is"
+    if mount.selinux_relabel:
+        yield "selinuxRelabel: is not supported"
 
 
 def _ranges(network: Network) -> Iterator[tuple[str, IPv4Network | None, str]]:
@@ -218,5 +284,7 @@ def _fit_problems(config: ClusterConfig) -> Iterator[str]:
         yield f"network.nodes: {config.network.nodes} has no room for {count} nodes"
     if by_field["network.pods"].num_addresses < count << 8:
         yield f"network.pods: {config.network.pods} has no /24 for each of {count} nodes"
+    if not config.isolated and not config.outbound_range:
+        yield "network: the ranges leave none for the way out: make them smaller, or set isolated: true"
     if by_field["network.services"].num_addresses < 32:
         yield f"network.services: {config.network.services}: must hold at least 32 addresses"

@@ -83,11 +83,12 @@ class Refused(_Data, frozen=True, tag=True):
 
 
 class ClusterStatus(_Data, frozen=True, tag=True):
-    """`box_pid` is the box's first process as the host sees it."""
+    """`box_pid` is the box's first process as the host sees it; `outbound` tells of the way out (`outbound.py`)."""
 
     box_pid: int
     components: list[ComponentStatus]
     published: list[Publication]
+    outbound: str = ""
 
 
 Answer = Done | Published | Refused | ClusterStatus

@@ -170,7 +170,7 @@ class Init:
         while self._hear(child):
             pass
         self._stop_hearing(child)
-        if child.component.once and status == 0:
+        if (child.component.once or child.component.optional) and status == 0:
             self._tell(Exited(child.component.name, status, None))
             return
         fate = self._fates[child.component.name]

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from sampan.client.config import Config
 from sampan.client.rest import Client
-from sampan.cluster import box, control
+from sampan.cluster import box, control, outbound
 from sampan.cluster.components import Component, Context
 from sampan.cluster.control import Answer, ClusterStatus, ComponentStatus, ControlError, Request
 from sampan.cluster.helper import Helper
@@ -51,6 +51,7 @@ class Supervisor:
         self._context = context
         self._reporter = reporter
         self._states = {name: ComponentStatus(name=name) for name in self._components}
+        self._notes: dict[str, str] = {}
         self._waiting_sockets: dict[int, asyncio.Future[socket.socket]] = {}
         self._numbers = itertools.count(1)
         self._box_pid, self._channel = box.open_box(components, context)
@@ -108,6 +109,7 @@ class Supervisor:
             case Ready(component):
                 self._ready(component)
             case Note(component, text):
+                self._notes[component] = text
                 self._reporter.tell(Step(text, component))
             case Exited():
                 self._exited(message)
@@ -127,7 +129,8 @@ class Supervisor:
         self._change(component, state=state, pid=self._states[component].pid)
         if announcement := self._components[component].announce:
             self._reporter.tell(Step(announcement, component))
-        if all(state.state in ("ready", "done") for state in self._states.values()):
+        needed = (state for name, state in self._states.items() if not self._components[name].optional)
+        if all(state.state in ("ready", "done") for state in needed):
             self._reporter.tell(Up())
 
     def _exited(self, message: Exited) -> None:
@@ -138,7 +141,7 @@ class Supervisor:
         self._change(message.component, state="restarting", pid=0, restarts=1)
         restarts = self._states[message.component].restarts
         self._reporter.tell(Step(f"{message.component} ended with status {message.status}", message.component))
-        if restarts >= HOPELESS:
+        if restarts >= HOPELESS and not self._components[message.component].optional:
             self._reporter.tell(Down(f"{message.component} does not start", message.component))
 
     async def _make_socket(self, *, node: str | None = None, datagram: bool = False) -> socket.socket:
@@ -170,6 +173,7 @@ class Supervisor:
                     box_pid=self._box_pid,
                     components=list(self._states.values()),
                     published=self._publisher.publications,
+                    outbound=self._outbound(),
                 )
             case control.Publish():
                 return control.Published(publication=await self._publisher.add(request))
@@ -179,6 +183,11 @@ class Supervisor:
             case control.Stop():
                 return await self._stop()
         raise ControlError(f"unknown request {request}")
+
+    def _outbound(self) -> str:
+        if outbound.NAME not in self._states:
+            return "none: the cluster is isolated"
+        return outbound.told(self._states[outbound.NAME].state, self._notes.get(outbound.NAME, ""))
 
     async def _stop(self) -> Answer:
         try:

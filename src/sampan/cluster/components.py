@@ -138,6 +138,8 @@ def _deciders(context: Context) -> Any:
 
 
 def _agent(context: Context, index: int) -> Any:
+    from sampan.cluster.lan import NEVER_OUT
+    from sampan.node.images.dialing import Ways
     from sampan.node.options import AgentOptions
 
     config, paths = context.config, context.paths
@@ -163,7 +165,12 @@ def _agent(context: Context, index: int) -> Any:
         kubernetes_version=config.kubernetes_version,
         cgroup_parent=f"/{node.name}",
         hidden=(paths.root,),
-        registry_network=view.HOST_NETWORK,
+        registries=Ways(
+            cluster=config.ranges,
+            outside=view.HOST_NETWORK,
+            never=NEVER_OUT,
+            loopback=("inside", "outside") if config.allow_host_loopback else ("inside",),
+        ),
     )
 
 

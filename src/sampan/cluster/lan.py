@@ -41,6 +41,8 @@ NEVER_OUT = (
     "168.63.129.16/32",
     "192.0.0.192/32",
     "224.0.0.0/3",
+    "fe80::/10",
+    "fd00:ec2::254/128",
 )
 """What no packet is sent to through the machine: it would speak with the machine's authority, or is no address."""
 
@@ -153,4 +155,5 @@ def _box_routes(config: ClusterConfig) -> list[Request]:
 def _never_out(config: ClusterConfig) -> list[str]:
     """What lies within the cluster's own ranges is the cluster's."""
     own = [IPv4Network(one) for one in config.ranges]
-    return [one for one in NEVER_OUT if not any(IPv4Network(one).subnet_of(other) for other in own)]
+    all_ipv4 = [one for one in NEVER_OUT if ":" not in one]
+    return [one for one in all_ipv4 if not any(IPv4Network(one).subnet_of(other) for other in own)]

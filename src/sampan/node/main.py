@@ -108,7 +108,7 @@ def _node(options: AgentOptions, client: Client, services: Informer[Service], po
         client=client,
         recorder=EventRecorder(client, "kubelet", options.node_name),
         runtime=Runtime(options.volatile / "runtime"),
-        images=ImageStore(options.images, hidden=options.hidden, network=options.registry_network),
+        images=ImageStore(options.images, hidden=options.hidden, ways=options.registries),
         network=PodNetwork(network),
         services=services,
         objects=ObjectCache(client),

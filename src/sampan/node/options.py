@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sampan.client.config import Config
+from sampan.node.images.dialing import MACHINE, Ways
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +47,8 @@ class AgentOptions:
     cgroup_parent: str = "/sampan"
     hidden: tuple[Path, ...] = ()
     """Directories of this machine that pods of the `host` image must not see."""
-    registry_network: Path | None = None
-    """The network namespace that image registries are reached from; None: the node's own."""
+    registries: Ways = MACHINE
+    """How image registries are reached."""
     parallel_starts: int = 8
     """Containers that may be in creation at once."""
 

@@ -1,31 +1,121 @@
-"""Reaching registries from a node that has no way out of its cluster: connections are made in another network.
+"""How registries are reached: in which network a connection is made, and in whose words it fails.
 
-The nodes of a box are cut off from the world, but a socket keeps the network it was made in. What the machine itself
-reaches, its own loopback included, comes first; a registry inside the cluster is found by the second attempt.
+A cluster's own addresses are only ever looked for inside it; everything else, and every name, on the machine, since a
+socket keeps the network it was made in and so a node needs no way out for its images. The machine's loopback and what
+answers with its authority (cloud metadata) are not for a cluster's nodes: what decides is the address, after the name
+is resolved, so that neither a name nor a registry's redirect gets around it. Errors are worded as Go's `net.Dial` does.
 """
 
 import asyncio
+import errno
+import ipaddress
+import os
 import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeVar
 
 from sampan.http.client import Dial
 from sampan.kernel import netns
 
 CONNECT_SECONDS = 10.0
 
+Place = Literal["inside", "outside"]
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+T = TypeVar("T")
 
-def through(network: Path) -> Dial:
-    """Connects from the network namespace kept at a path, or from the caller's own if that fails. Raises OSError."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """Where to connect from. `MACHINE` is one without a cluster: everything from the caller's own network."""
+
+    cluster: tuple[str, ...] = ()
+    """Networks that lie inside."""
+    inside: Path | None = None
+    """The network namespace from which those are reached; None: the caller's own."""
+    outside: Path | None = None
+    """The one from which everything else is reached; None: the caller's own."""
+    never: tuple[str, ...] = ()
+    """Networks that nothing is connected to."""
+    loopback: tuple[Place, ...] = ("outside",)
+    """Whose loopback a loopback address means, in this order."""
+
+
+MACHINE = Ways()
+
+
+def places(address: str, ways: Ways) -> tuple[Place, ...]:
+    """Where to try an address; nowhere if it is not to be reached."""
+    ip = _plain(ipaddress.ip_address(address.partition("%")[0]))
+    if _is_in(ip, ways.cluster):
+        return ("inside",)
+    if ip.is_loopback or ip.is_unspecified:
+        return ways.loopback
+    return () if _is_in(ip, ways.never) else ("outside",)
+
+
+def _plain(ip: Address) -> Address:
+    """An IPv4 address in IPv6's clothes is one: the kernel connects to it as such."""
+    return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
+
+
+def _is_in(ip: Address, networks: Sequence[str]) -> bool:
+    return any(ip in ipaddress.ip_network(one) for one in networks)
+
+
+def through(ways: Ways) -> Dial:
+    """Connects as `ways` has it. Raises OSError whose text is as in Go: `dial tcp 10.0.0.1:80: connect: …`."""
+    namespaces = {"inside": ways.inside, "outside": ways.outside}
 
     async def dial(host: str, port: int) -> socket.socket:
-        def connect() -> socket.socket:
-            return socket.create_connection((host, port), CONNECT_SECONDS)
-
-        try:
-            connected = await asyncio.to_thread(netns.run_in, network, connect)
-        except OSError:
-            connected = await asyncio.to_thread(connect)
-        connected.setblocking(False)
-        return connected
+        addresses = await asyncio.to_thread(_in, ways.outside, lambda: _resolve(host, port))
+        failure: OSError = OSError(f"dial tcp: lookup {host}: no such host")
+        for address in addresses:
+            chosen = places(address, ways)
+            if not chosen:
+                failure = _failed(address, port, OSError(errno.EACCES, "not reached from a cluster"))
+            for place in chosen:
+                try:
+                    return await asyncio.to_thread(_in, namespaces[place], lambda at=address: _connect(at, port))
+                except OSError as error:
+                    failure = _failed(address, port, error)
+        raise failure
 
     return dial
+
+
+def _in(network: Path | None, function: Callable[[], T]) -> T:
+    return function() if network is None else netns.run_in(network, function)
+
+
+def _resolve(host: str, port: int) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        missing = error.errno in (socket.EAI_NONAME, socket.EAI_NODATA)
+        reason = "no such host" if missing else (error.strerror or "server misbehaving").lower()
+        raise OSError(f"dial tcp: lookup {host}: {reason}") from error
+    except UnicodeError as error:
+        raise OSError(f"dial tcp: lookup {host}: no such host") from error
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+
+def _connect(address: str, port: int) -> socket.socket:
+    connected = socket.create_connection((address, port), CONNECT_SECONDS)
+    connected.setblocking(False)
+    return connected
+
+
+def _failed(address: str, port: int, error: OSError) -> OSError:
+    at = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    if isinstance(error, TimeoutError) and error.errno is None:
+        return OSError(f"dial tcp {at}: i/o timeout")
+    return OSError(f"dial tcp {at}: connect: {reason(error)}")
+
+
+def reason(error: OSError) -> str:
+    """An error of the kernel in Go's words; others keep theirs."""
+    if error.errno is None or error.errno not in errno.errorcode:
+        return str(error)
+    return os.strerror(error.errno).lower()

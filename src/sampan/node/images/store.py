@@ -26,7 +26,7 @@ import msgspec
 
 from sampan.node.images import aliases, builtin, busybox
 from sampan.node.images.archive import Archive, ArchivedImage, open_archive
-from sampan.node.images.dialing import through
+from sampan.node.images.dialing import MACHINE, Ways, through
 from sampan.node.images.layers import layer_path, unpack
 from sampan.node.images.records import ImageRecord, OCIImage
 from sampan.node.images.reference import Reference, default_policy, parse
@@ -45,17 +45,19 @@ ANONYMOUS = Credentials()
 UNREACHABLE_SECONDS = 60.0
 """How long a registry that could not be reached is not tried again for images that have a stand-in."""
 DEBRIS_SECONDS = 3600.0
+MAX_CONFIG = 8 << 20
+"""Bytes of an image's configuration, which is read into memory."""
 
 
 class ImageStore:
     """A directory of images. Several processes may use it at once."""
 
-    def __init__(self, root: Path, *, hidden: Sequence[Path] = (), network: Path | None = None) -> None:
+    def __init__(self, root: Path, *, hidden: Sequence[Path] = (), ways: Ways = MACHINE) -> None:
         """`hidden`: directories of the host, besides the users' homes, that the `host` image must not show.
 
-        `network`: the network namespace from which registries are reached, if not the process's own.
+        `ways`: how registries are reached.
         """
-        self._dial = through(network) if network else None
+        self._dial = through(ways)
         self.root = root
         self.hidden = (root, *hidden)
         self._images = root / "images"
@@ -157,11 +159,11 @@ class ImageStore:
         with self._adding(), tempfile.TemporaryDirectory(prefix=".blob-", dir=self.root) as directory:
             try:
                 config_file = Path(directory) / "config"
-                await registry.blob(manifest["config"]["digest"], config_file)
+                await registry.blob(manifest["config"]["digest"], config_file, limit=MAX_CONFIG)
                 config = config_file.read_bytes()
                 diff_ids = OCIImage.parse(config).rootfs.diff_ids
                 size = await self._pull_layers(registry, manifest["layers"], diff_ids, Path(directory))
-            except (KeyError, TypeError, BadImageArchive) as error:
+            except (KeyError, TypeError, ValueError, BadImageArchive) as error:
                 raise ImagePullError(f'failed to pull and unpack image "{reference}": {error}') from error
             return self._add(config, [str(reference)], size, f"{reference.repository}@{digest}")
 
@@ -173,9 +175,9 @@ class ImageStore:
         for layer, diff_id in zip(layers, diff_ids, strict=True):
             if not layer_path(self._layers, diff_id).exists():
                 blob = directory / "layer"
-                await registry.blob(layer["digest"], blob)
+                await registry.blob(layer["digest"], blob, limit=int(layer["size"]))
                 await asyncio.to_thread(self._unpack_file, blob, diff_id)
-        return sum(layer.get("size", 0) for layer in layers)
+        return sum(int(layer["size"]) for layer in layers)
 
     def _unpack_file(self, blob: Path, diff_id: str) -> None:
         with blob.open("rb") as file:

@@ -1,10 +1,6 @@
-"""Images from outside: loaded from an archive, and pulled by nodes from a registry on this machine's loopback."""
+"""Images from outside: loaded from an archive, and pulled by nodes from a registry on the loopback, if they may."""
 
-import hashlib
-import json
 import subprocess
-import tarfile
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +8,7 @@ from pathlib import Path
 from e2e_support import eventually, run
 from test_box import Machine, answers
 
-from support.images import docker_archive
+from support.images import docker_archive, push
 from support.isolated import isolated
 
 REGISTRY = """\
@@ -37,40 +33,6 @@ def registry(directory: Path) -> Iterator[str]:
             process.wait()
 
 
-def push(archive: Path, address: str, name: str, tag: str) -> None:
-    """What `docker push` would do with a docker-save archive of one layer."""
-    with tarfile.open(archive) as opened:
-        contents = {member.name: opened.extractfile(member).read() for member in opened}  # type: ignore[union-attr]
-    (listed,) = json.loads(contents["manifest.json"])
-    config, layer = contents[listed["Config"]], contents[listed["Layers"][0]]
-    for blob in (config, layer):
-        upload = _send("POST", f"http://{address}/v2/{name}/blobs/uploads/", b"")
-        joint = "&" if "?" in upload else "?"
-        _send("PUT", f"{upload}{joint}digest={_digest(blob)}", blob)
-    prefix = "application/vnd.docker.distribution.manifest.v2+json"
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": prefix,
-        "config": _described("application/vnd.docker.container.image.v1+json", config),
-        "layers": [_described("application/vnd.docker.image.rootfs.diff.tar", layer)],
-    }
-    _send("PUT", f"http://{address}/v2/{name}/manifests/{tag}", json.dumps(manifest).encode(), prefix)
-
-
-def _digest(blob: bytes) -> str:
-    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
-
-
-def _described(kind: str, blob: bytes) -> dict[str, object]:
-    return {"mediaType": kind, "size": len(blob), "digest": _digest(blob)}
-
-
-def _send(method: str, url: str, body: bytes, kind: str = "application/octet-stream") -> str:
-    request = urllib.request.Request(url, data=body, method=method, headers={"Content-Type": kind})
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        return str(answer.headers.get("Location", ""))
-
-
 @isolated
 async def test_pods_run_images_that_were_loaded_and_images_that_nodes_pull(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
@@ -79,7 +41,7 @@ async def test_pods_run_images_that_were_loaded_and_images_that_nodes_pull(tmp_p
     )
     pulled = docker_archive(tmp_path / "pulled.tar", "pulled:1", ["sh", "-c", "cat /made; sleep 600"], {"made": "P"})
     assert "shop/loaded:1" in machine.sampan("image load", str(loaded))
-    machine.sampan("up --name box1 --nodes 2")
+    machine.sampan("up --name box1 --nodes 2 --allow-host-loopback")
     machine.kubectl("run loaded --image=shop/loaded:1 --image-pull-policy=Never")
     machine.kubectl("run missing --image=shop/missing:1 --image-pull-policy=Never")
     with registry(tmp_path) as address:

@@ -140,7 +140,7 @@ def _deciders(context: Context) -> Any:
 def _agent(context: Context, index: int) -> Any:
     from sampan.cluster.lan import NEVER_OUT
     from sampan.node.images.dialing import Ways
-    from sampan.node.options import AgentOptions
+    from sampan.node.options import AgentOptions, NodeMount
 
     config, paths = context.config, context.paths
     node = config.node_list[index]
@@ -165,6 +165,9 @@ def _agent(context: Context, index: int) -> Any:
         kubernetes_version=config.kubernetes_version,
         cgroup_parent=f"/{node.name}",
         hidden=(paths.root,),
+        extra_mounts=tuple(
+            NodeMount(Path(one.host_path), one.container_path, one.read_only) for one in node.extra_mounts
+        ),
         registries=Ways(
             cluster=config.ranges,
             outside=view.HOST_NETWORK,

@@ -134,6 +134,11 @@ def is_mount(target: str | Path) -> bool:
     return any(point.target == text for point in mounted())
 
 
+def is_read_only(path: str | Path) -> bool:
+    """Whether a path is on a mount that nobody can write through."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
 def unmount_below(directory: str | Path) -> list[OSError]:
     """Unmount everything at or below a directory, lazily, and return what could not be unmounted."""
     errors = []

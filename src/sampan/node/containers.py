@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sampan.api.core_v1 import Container, Pod, VolumeMount
+from sampan.kernel.mounts import is_read_only
 from sampan.machinery.errors import StatusError
 from sampan.node import container_spec, env, pod_resources, rootfs, service_env
 from sampan.node.container_spec import Launch
@@ -155,4 +156,5 @@ def _volume_mount(mount: VolumeMount, volumes: dict[str, Path], environment: dic
     sub_path = expand(mount.sub_path_expr, environment) if mount.sub_path_expr else mount.sub_path
     if sub_path:
         source = subpath.resolve(source, sub_path)
-    return Mount.bind(source, mount.mount_path, read_only=mount.read_only, propagation=mount.mount_propagation)
+    read_only = mount.read_only or is_read_only(source)  # or crun would make a mount anew that is writable
+    return Mount.bind(source, mount.mount_path, read_only=read_only, propagation=mount.mount_propagation)

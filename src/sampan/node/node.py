@@ -1,6 +1,7 @@
 """The one context object of the agent: what every part of it works with."""
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ class Node:
     labels: Mapping[str, str]
     memory_capacity: int
     creation_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(8))
+    _root_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def facts(self, pod: Pod, pod_ips: tuple[str, ...] = ()) -> PodFacts:
         name = self.options.node_name
@@ -43,16 +45,19 @@ class Node:
     def host_root(self) -> Path:
         """The node's own root file system, mounted when first asked for. Blocks shortly.
 
-        What pods wrote there is on the node's disk: it outlives the machine's restart.
+        What pods wrote there is on the node's disk: it outlives the machine's restart. Raises OSError, ImageError.
         """
         directory = self.options.root / "host"
         merged = directory / "rootfs"
-        if mounts.is_mount(merged):
-            return merged
-        image = self.images.find("host")
-        if image is None:
-            raise FileNotFoundError("there is no host image")
-        return rootfs.mount_rootfs(image, directory, covers=self.options.covers, keep=True)
+        with self._root_lock:
+            if not mounts.is_mount(merged):
+                image = self.images.find("host")
+                if image is None:
+                    raise FileNotFoundError("there is no host image")
+                merged = rootfs.mount_rootfs(image, directory, covers=self.options.covers, keep=True)
+            for extra in self.options.extra_mounts:
+                rootfs.mount_extra(merged, extra)
+        return merged
 
     def event(
         self, pod: Pod, type_: str, reason: str, message: str, container: str = "", *, init: bool = False

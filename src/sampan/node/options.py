@@ -8,6 +8,15 @@ from sampan.client.config import Config
 from sampan.node.images.dialing import MACHINE, Ways
 
 
+@dataclass(frozen=True, slots=True)
+class NodeMount:
+    """A file or directory of the machine, `source`, at the path `target` of the node's root file system."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentOptions:
     """One node. The agent runs inside the node's network namespace."""
@@ -47,6 +56,8 @@ class AgentOptions:
     cgroup_parent: str = "/sampan"
     hidden: tuple[Path, ...] = ()
     """Directories of this machine that pods of the `host` image must not see."""
+    extra_mounts: tuple[NodeMount, ...] = ()
+    """What of the machine hostPath volumes find besides the node's own files."""
     registries: Ways = MACHINE
     """How image registries are reached."""
     parallel_starts: int = 8

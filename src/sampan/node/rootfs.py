@@ -12,6 +12,7 @@ from pathlib import Path
 from sampan.kernel import mounts
 from sampan.node.covers import cover, make_parents
 from sampan.node.images.types import Image, ImageError
+from sampan.node.options import NodeMount
 
 _ONE_DEVICE = ("xino=auto",)
 """Layers of several file systems show as one, as `tar --one-file-system` and the like expect."""
@@ -66,6 +67,21 @@ def _join_in_memory(image: Image, directory: Path, merged: Path, first: OSError)
     except OSError as error:
         mounts.unmount(memory, lazy=True)
         raise ImageError(f"cannot make a root file system with overlayfs: {first}; in memory: {error}") from error
+
+
+def mount_extra(root: Path, extra: NodeMount) -> None:
+    """Show a file or directory of the machine in a node's root. Blocks shortly; repeatable. Raises OSError."""
+    target = root / extra.target.lstrip("/")
+    if mounts.is_mount(target):
+        return
+    if not target.resolve().is_relative_to(root.resolve()):
+        raise OSError(errno.ELOOP, "a link leads out of the node's root", extra.target)
+    if extra.source.is_dir():
+        target.mkdir(parents=True, exist_ok=True)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch()
+    mounts.bind(extra.source, target, recursive=True, read_only=extra.read_only)
 
 
 def unmount_rootfs(directory: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sampan.cluster.config import ClusterConfig, ConfigError, build, read_file
+from sampan.cluster.config import ClusterConfig, ConfigError, build, located, read_file
 
 
 def test_the_default_is_three_nodes_at_the_documented_addresses() -> None:
@@ -32,9 +32,42 @@ def test_pods_ask_their_node_first_where_it_answers() -> None:
     assert build({"dns": {"nodeLocal": True}}).dns_servers == ("169.254.20.10", "10.96.0.10")
 
 
+def test_the_way_out_has_a_range_beside_all_of_the_clusters() -> None:
+    assert build({}).outbound_range == "169.254.77.0/24"
+    assert build({"network": {"nodes": "169.254.64.0/18"}}).outbound_range == "198.18.77.0/24"
+    assert build({"isolated": True}).outbound_range == ""
+
+
+def test_mounts_of_a_node_are_written_as_for_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    mount = {"hostPath": "./data", "containerPath": "/data", "readOnly": True, "propagation": "None"}
+    (found,) = located(build({"nodes": [{"extraMounts": [mount]}]})).node_list[0].extra_mounts
+    assert (found.host_path, found.container_path, found.read_only) == (str(tmp_path / "data"), "/data", True)
+    with pytest.raises(ConfigError, match="hostPath: .*/none does not exist"):
+        located(build({"nodes": [{"extraMounts": [mount | {"hostPath": "none"}]}]}))
+    with pytest.raises(ConfigError, match="the box has its own"):
+        located(build({"nodes": [{"extraMounts": [mount | {"hostPath": "/var/run"}]}]}))
+
+
+def _mounting(**fields: Any) -> dict[str, Any]:
+    return {"nodes": [{"extraMounts": [{"hostPath": "/srv", "containerPath": "/data"} | fields]}]}
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"isolated": True, "allowHostLoopback": True}, "allowHostLoopback: the cluster is isolated"),
+        (
+            {"network": {"nodes": "0.0.0.0/2", "pods": "64.0.0.0/2", "services": "128.0.0.0/1"}},
+            "leave none for the way out",
+        ),
+        (_mounting(propagation="Bidirectional"), "propagation: 'Bidirectional' is not supported"),
+        (_mounting(selinuxRelabel=True), "selinuxRelabel: is not supported"),
+        (_mounting(containerPath="/"), "containerPath: '/' is the machine's own"),
+        (_mounting(containerPath="proc/x"), "containerPath: 'proc/x' is the machine's own"),
+        (_mounting(containerPath="/a/../b"), "must not contain"),
+        (_mounting(hostPath=""), "hostPath: '' is not a path"),
         ({"name": "Dev"}, "name: 'Dev'"),
         ({"name": "x" * 41}, "longer than 40"),
         ({"nodes": 0}, "nodes: 0: must be from 1 to 200"),

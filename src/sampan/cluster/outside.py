@@ -1,8 +1,9 @@
 """Names outside the cluster: questions asked on the nodes' LAN, answered by the machine's own name servers.
 
-The box has no way out. But a socket keeps the network it was made in: one of the box listens at the LAN's gateway,
-where the nodes' resolv.conf points, and the supervisor, which lives outside, passes every question on to the servers
-that the machine's resolv.conf names (a stub on the loopback is as good as any) and the answer back, byte for byte.
+The box may have no way out (`outbound.py`), and has none to the machine's loopback. But a socket keeps the network it
+was made in: one of the box listens at the LAN's gateway, where the nodes' resolv.conf points, and the supervisor, which
+lives outside, passes every question on to the servers that the machine's resolv.conf names (a stub on the loopback is
+as good as any) and the answer back, byte for byte.
 
     pod or cluster DNS ──► 10.2.2.1:53 in the box ══ supervisor ══► 127.0.0.53, 192.168.1.1 … outside
 

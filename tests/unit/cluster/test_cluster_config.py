@@ -44,7 +44,7 @@ def test_mounts_of_a_node_are_written_as_for_kind(tmp_path: Path, monkeypatch: p
     mount = {"hostPath": "./data", "containerPath": "/data", "readOnly": True, "propagation": "None"}
     (found,) = located(build({"nodes": [{"extraMounts": [mount]}]})).node_list[0].extra_mounts
     assert (found.host_path, found.container_path, found.read_only) == (str(tmp_path / "data"), "/data", True)
-    with pytest.raises(ConfigError, match="hostPath: .*/none does not exist"):
+    with pytest.raises(ConfigError, match=r"hostPath: .*/none does not exist"):
         located(build({"nodes": [{"extraMounts": [mount | {"hostPath": "none"}]}]}))
     with pytest.raises(ConfigError, match="the box has its own"):
         located(build({"nodes": [{"extraMounts": [mount | {"hostPath": "/var/run"}]}]}))

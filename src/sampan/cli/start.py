@@ -7,8 +7,8 @@ import time
 
 from sampan.cli.clusters import add_name, configuration, existing
 from sampan.cli.errors import CommandError
-from sampan.cli.waiting import add_timeout, launch_and_wait
-from sampan.cluster import launch, preflight
+from sampan.cli.waiting import add_timeout, launch_and_wait, reserve
+from sampan.cluster import launch
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,13 +21,7 @@ def run(options: argparse.Namespace) -> int:
     cluster = existing(options.name)
     if launch.is_running(cluster):
         raise CommandError(f"cluster {cluster.name!r} is running")
-    config = configuration(cluster)
     cluster.make()
-    try:
-        preflight.check()
-        listener = preflight.listen(config.api_port)
-    except preflight.PreflightError as error:
-        raise CommandError(str(error)) from error
-    launch_and_wait(config, cluster, listener, began, options.timeout)
+    launch_and_wait(reserve(configuration(cluster), cluster), began, options.timeout)
     print(f"Cluster {cluster.name!r} is up again after {time.monotonic() - began:.2f} s.")
     return 0

@@ -116,10 +116,8 @@ def _print_components(status: ClusterStatus) -> None:
 
 
 def _print_published(status: ClusterStatus) -> None:
-    rows = [("PUBLISHED", "SERVICE")]
-    for one in status.published:
-        service = f"{one.namespace}/{one.service}" + (f":{one.port}" if one.port else "")
-        rows.append((f"{LOOPBACK}:{one.host_port}", service))
+    rows = [("PUBLISHED", "PROTOCOL", "LEADS TO")]
+    rows += [(one.place, one.protocol, one.target) for one in status.published]
     _table(rows)
 
 

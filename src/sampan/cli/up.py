@@ -10,9 +10,9 @@ from typing import Any
 
 from sampan.cli.clusters import add_name, flag
 from sampan.cli.errors import CommandError
-from sampan.cli.waiting import add_timeout, launch_and_wait
+from sampan.cli.waiting import add_timeout, launch_and_wait, reserve
 from sampan.cluster import config as configuration
-from sampan.cluster import launch, paths, preflight, teardown
+from sampan.cluster import launch, paths, teardown
 from sampan.cluster.config import ClusterConfig
 from sampan.cluster.paths import ClusterPaths
 
@@ -39,6 +39,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         dest="allowHostLoopback",
         help="let the cluster reach what listens on this machine's loopback",
     )
+    parser.add_argument(
+        "--host-network", action="store_true", help="let this machine itself reach nodes, pods and Services"
+    )
     for name, (field, kind, help) in FLAGS.items():
         parser.add_argument(name, dest=field, type=kind, default=None, help=help)
 
@@ -48,15 +51,11 @@ def run(options: argparse.Namespace) -> int:
     config = _configuration(options)
     cluster = ClusterPaths(paths.home(), config.name)
     _check_new(cluster)
-    try:
-        preflight.check()
-        listener = preflight.listen(config.api_port)
-    except preflight.PreflightError as error:
-        raise CommandError(str(error)) from error
-    config = _with_port(config, listener.getsockname()[1])
+    context = reserve(config, cluster)
+    config = context.config
     try:
         _write_state(config, cluster)
-        launch_and_wait(config, cluster, listener, began, options.timeout)
+        launch_and_wait(context, began, options.timeout)
     except BaseException:
         _undo(cluster)
         raise
@@ -72,6 +71,8 @@ def _configuration(options: argparse.Namespace) -> ClusterConfig:
         fields |= {field: value for field, value in given.items() if value is not None}
         if options.node_local_dns and isinstance(dns := fields.get("dns", {}), dict):
             fields["dns"] = dns | {"nodeLocal": True}
+        if options.host_network:
+            fields["hostNetwork"] = True
         return configuration.located(configuration.build(fields, source=str(options.config or "flags")))
     except configuration.ConfigError as error:
         raise CommandError(str(error)) from error
@@ -85,12 +86,6 @@ def _check_new(cluster: ClusterPaths) -> None:
     if cluster.config.exists():
         do = f"resume it with: sampan start{flag(cluster)}, or remove it with: sampan down{flag(cluster)}"
         raise CommandError(f"cluster {cluster.name!r} is stopped; {do}")
-
-
-def _with_port(config: ClusterConfig, port: int) -> ClusterConfig:
-    import msgspec
-
-    return msgspec.structs.replace(config, api_port=port)
 
 
 def _write_state(config: ClusterConfig, cluster: ClusterPaths) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import socket
 import sys
 import time
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from sampan.cli.clusters import flag
 from sampan.cli.errors import CommandError
-from sampan.cluster import control, kubeconfig, launch, teardown
+from sampan.cluster import control, hostnetwork, hostports, kubeconfig, launch, preflight, teardown
 from sampan.cluster.components import Context, log_file, table
 from sampan.cluster.config import ClusterConfig
 from sampan.cluster.paths import ClusterPaths
@@ -29,17 +28,33 @@ def add_timeout(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def launch_and_wait(
-    config: ClusterConfig, cluster: ClusterPaths, listener: socket.socket, began: float, patience: float
-) -> None:
+def reserve(config: ClusterConfig, cluster: ClusterPaths) -> Context:
+    """Checks the machine and takes every port that the cluster will have of it, before anything is made.
+
+    Ports that were left open are filled in. Raises CommandError.
+    """
+    import msgspec
+
+    try:
+        preflight.check()
+        hostnetwork.check(config, cluster)
+        config, mapped = hostports.take(config)
+        listener = preflight.listen(config.api_port)
+    except (preflight.PreflightError, hostnetwork.HostNetworkError, hostports.PortTaken) as error:
+        raise CommandError(str(error)) from error
+    return Context(msgspec.structs.replace(config, api_port=listener.getsockname()[1]), cluster, (listener,), mapped)
+
+
+def launch_and_wait(context: Context, began: float, patience: float) -> None:
     """Starts the box and prints each step with the time since `began`.
 
     Raises CommandError, also if it takes longer than `patience` seconds; the box has then ended, as on an interrupt.
     """
-    context = Context(config, cluster, (listener,))
+    config, cluster = context.config, context.paths
     try:
         steps = launch.launch(table(config), context, patience)
-        listener.close()
+        for one in (*context.api_sockets, *context.mapped):
+            one.close()
         _follow(steps, config, cluster, began)
         note_start(cluster, time.monotonic() - began)
     except launch.AlreadyRunning as error:

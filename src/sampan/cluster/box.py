@@ -56,6 +56,8 @@ def _live(components: Sequence[Component], context: Context, channel: Channel) -
         processes.die_with_parent()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         name_process("box")
+        for one in context.mapped:
+            one.close()
         cgroups.add(context.paths.cgroup, 0)
         view.enter(context.paths.context, context.paths.root, context.config.gateway)
         lan.create(context.config, view.RUN)

@@ -22,11 +22,15 @@ API_PORT = 6443
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What options are made from. `api_sockets` are the API server's, which outlive its process."""
+    """What options are made from. `api_sockets` are the API server's, which outlive its process.
+
+    `mapped` are those of the nodes' extraPortMappings, in their order; they stay with the supervisor.
+    """
 
     config: ClusterConfig
     paths: ClusterPaths
     api_sockets: tuple[socket.socket, ...] = ()
+    mapped: tuple[socket.socket, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ A file holds the same fields in camelCase:
     apiPort: 6443
     dns: {nodeLocal: true}
     isolated: true        # no way out to the machine's network; or allowHostLoopback: true (`outbound.py`)
+    hostNetwork: true     # the machine itself reaches nodes, pods and Services (docs/reach.md)
     network: {nodes: 10.2.2.0/24, pods: 10.244.0.0/16, services: 10.96.0.0/12, domain: cluster.local}
 
 `components.py` turns a ClusterConfig into the processes that make it real.
@@ -34,7 +35,8 @@ OUTBOUND_RANGES = ("169.254.77.0/24", "198.18.77.0/24", "100.127.77.0/24", "192.
 IPv4Network = ipaddress.IPv4Network
 Store = Literal["sqlite", "memory"]
 ProxyMode = Literal["nftables", "iptables", "ipvs", "userspace"]
-_CHOICES = {"`$.store`": Store, "`$.proxyMode`": ProxyMode}
+Protocol = Literal["TCP", "UDP", "SCTP"]
+_CHOICES = {"`$.store`": Store, "`$.proxyMode`": ProxyMode, "].protocol`": Literal["TCP", "UDP"]}
 
 
 class ConfigError(ValueError):
@@ -61,6 +63,15 @@ class ExtraMount(_Data, frozen=True):
     propagation: str = "None"
 
 
+class PortMapping(_Data, frozen=True):
+    """A port of the machine that leads to one of a node, under kind's names. `host_port` 0: any free one."""
+
+    container_port: int
+    host_port: int = 0
+    listen_address: str = "127.0.0.1"
+    protocol: Protocol = "TCP"
+
+
 class NodeConfig(_Data, frozen=True):
     """One node. Without a name it is node-1, node-2…"""
 
@@ -68,6 +79,7 @@ class NodeConfig(_Data, frozen=True):
     labels: dict[str, str] = {}
     taints: list[Taint] = []
     extra_mounts: list[ExtraMount] = []
+    extra_port_mappings: list[PortMapping] = []
 
 
 class Network(_Data, frozen=True):
@@ -99,6 +111,7 @@ class ClusterConfig(_Data, frozen=True):
     dns: DNS = DNS()
     isolated: bool = False
     allow_host_loopback: bool = False
+    host_network: bool = False
 
     @property
     def node_list(self) -> list[NodeConfig]:
@@ -125,6 +138,11 @@ class ClusterConfig(_Data, frozen=True):
     def gateway(self) -> str:
         """The box's own address on the nodes' LAN, where the API server listens."""
         return str(IPv4Network(self.network.nodes)[1])
+
+    @property
+    def host_ip(self) -> str:
+        """The machine's own address beside the nodes, with `host_network`."""
+        return str(IPv4Network(self.network.nodes)[2])
 
     def node_ip(self, index: int) -> str:
         return str(IPv4Network(self.network.nodes)[FIRST_NODE_HOST + index])
@@ -242,6 +260,7 @@ def _node_problems(config: ClusterConfig) -> Iterator[str]:
             yield from (f"nodes[{index}].labels[{key}]: {problem}" for problem in names.label_value(value))
         for number, mount in enumerate(node.extra_mounts):
             yield from (f"nodes[{index}].extraMounts[{number}].{problem}" for problem in _mount_problems(mount))
+    yield from _mapping_problems(config)
 
 
 def _mount_problems(mount: ExtraMount) -> Iterator[str]:
@@ -257,6 +276,27 @@ def _mount_problems(mount: ExtraMount) -> Iterator[str]:
         yield f"propagation: {mount.propagation!r} is not supported: only None is"
     if mount.selinux_relabel:
         yield "selinuxRelabel: is not supported"
+
+
+def _mapping_problems(config: ClusterConfig) -> Iterator[str]:
+    taken = {("TCP", "127.0.0.1", config.api_port): "apiPort"}
+    for index, node in enumerate(config.node_list):
+        for number, mapping in enumerate(node.extra_port_mappings):
+            field = f"nodes[{index}].extraPortMappings[{number}]"
+            if mapping.protocol == "SCTP":
+                yield f"{field}.protocol: SCTP is not supported; choose TCP or UDP"
+            if not 1 <= mapping.container_port <= 65535:
+                yield f"{field}.containerPort: {mapping.container_port} is not a port"
+            if not 0 <= mapping.host_port <= 65535:
+                yield f"{field}.hostPort: {mapping.host_port} is not a port; 0 takes any free one"
+            try:
+                ipaddress.ip_address(mapping.listen_address)
+            except ValueError:
+                yield f"{field}.listenAddress: {mapping.listen_address!r} is not an IP address"
+            place = (mapping.protocol, mapping.listen_address, mapping.host_port)
+            if mapping.host_port and place in taken:
+                yield f"{field}.hostPort: {mapping.host_port}/{mapping.protocol} is used by {taken[place]} already"
+            taken[place] = field
 
 
 def _ranges(network: Network) -> Iterator[tuple[str, IPv4Network | None, str]]:

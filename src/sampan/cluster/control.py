@@ -30,18 +30,22 @@ class Status(_Data, frozen=True, tag=True):
 
 
 class Publish(_Data, frozen=True, tag=True):
-    """Forward a port of the host's loopback to a Service. Answered by Published. `host_port` 0: any free one."""
+    """Forward ports of the host's loopback to a Service. Answered by Published.
+
+    `ports` gives a host port, 0 for any free one, for each of the Service's that is meant: by NAME, NUMBER or either
+    with /PROTOCOL; "" means all that it has.
+    """
 
     namespace: str
     service: str
-    port: str = ""
-    host_port: int = 0
+    ports: dict[str, int]
 
 
 class Unpublish(_Data, frozen=True, tag=True):
-    """Stop forwarding. Answered by Done."""
+    """Stop forwarding, of one protocol or of all. Answered by Done."""
 
     host_port: int
+    protocol: str = ""
 
 
 class Stop(_Data, frozen=True, tag=True):
@@ -61,13 +65,27 @@ class ComponentStatus(_Data, frozen=True):
     since: float = 0.0
 
 
-class Publication(_Data, frozen=True):
-    """One published Service."""
+class Publication(_Data, frozen=True, kw_only=True):
+    """A port of the machine, and the port of a Service, or of a node, that it leads to."""
 
-    namespace: str
-    service: str
+    namespace: str = ""
+    service: str = ""
     port: str
     host_port: int
+    protocol: str = "TCP"
+    address: str = "127.0.0.1"
+    node: str = ""
+
+    @property
+    def place(self) -> str:
+        """As it is typed: 127.0.0.1:8080."""
+        return f"[{self.address}]:{self.host_port}" if ":" in self.address else f"{self.address}:{self.host_port}"
+
+    @property
+    def target(self) -> str:
+        if self.node:
+            return f"node {self.node}, port {self.port}"
+        return f"{self.namespace}/{self.service}" + (f":{self.port}" if self.port else "")
 
 
 class Done(_Data, frozen=True, tag=True):
@@ -75,7 +93,7 @@ class Done(_Data, frozen=True, tag=True):
 
 
 class Published(_Data, frozen=True, tag=True):
-    publication: Publication
+    publications: list[Publication]
 
 
 class Refused(_Data, frozen=True, tag=True):

@@ -138,8 +138,11 @@ def _set_up_node(config: ClusterConfig, index: int, run: Path) -> None:
 
 def _node_routes(config: ClusterConfig, index: int, link: int) -> list[Route]:
     others = [other for other in range(len(config.node_list)) if other != index]
+    # Agents remove static routes by a gateway that lead to no node's pods; this one they leave.
+    host = Route(f"{config.host_ip}/32", link, config.gateway, protocol=rtnetlink.PROTOCOL_BOOT)
     return [
         Route("0.0.0.0/0", link, config.gateway),
+        *([host] if config.host_network else []),
         *(Route(config.pod_cidr(other), link, config.node_ip(other)) for other in others),
     ]
 

@@ -79,7 +79,7 @@ def launch(components: Sequence[Component], context: Context, patience: float) -
     child = os.fork()
     if child == 0:
         _detach()
-        _keep_only({lock, writing, *(one.fileno() for one in context.api_sockets)})
+        _keep_only({lock, writing, *(one.fileno() for one in (*context.api_sockets, *context.mapped))})
         _supervise(components, context, lock, Reporter(writing))
     for descriptor in (lock, writing):
         os.close(descriptor)

@@ -107,7 +107,16 @@ class ClusterPaths:
     @property
     def cgroup(self) -> str:
         """The cluster's cgroup in every hierarchy; another home may have a cluster of the same name."""
-        return f"sampan-{self.name}-{zlib.crc32(os.fsencode(self.directory)):08x}"
+        return f"sampan-{self.name}-{self._number}"
+
+    @property
+    def host_link(self) -> str:
+        """The network interface that a cluster with `hostNetwork` has on the machine."""
+        return f"sampan-{self._number}"
+
+    @property
+    def _number(self) -> str:
+        return f"{zlib.crc32(os.fsencode(self.directory)):08x}"
 
     @property
     def context(self) -> str:

@@ -1,8 +1,10 @@
-"""Published Services: ports of the host's loopback that lead to Services inside the box.
+"""Publications: ports of the machine that lead to Services inside the box, or to ports of a node.
 
-A connection to such a port is joined to one made inside a node's network, to the Service's ClusterIP; from there on
-it is an ordinary connection of a client in the cluster. The Service is looked up afresh for every connection, so that
-one that is deleted and made again stays published. `supervisor.py` owns this; publications outlive a `stop`.
+A Service is published on the machine's loopback while the cluster runs, and looked up afresh for every connection, so
+that one that is deleted and made again stays published. Its address is the EXTERNAL-IP where it has one, asked from the
+nodes' LAN as a client outside would; else the ClusterIP, asked from a node. What `extraPortMappings` of the
+configuration ask for leads to a node's address, whatever listens there. `relay.py` carries the bytes; `supervisor.py`
+owns this; publications outlive a `stop`.
 """
 
 from __future__ import annotations
@@ -10,149 +12,240 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
-from sampan.api.core_v1 import Service
+from sampan.api.core_v1 import Service, ServicePort
 from sampan.client.resources import SERVICES
 from sampan.client.rest import Client
+from sampan.cluster import hostports
 from sampan.cluster.control import ControlError, Publication, Publish
-from sampan.cluster.preflight import LOOPBACK
+from sampan.cluster.relay import Relay, Room, TCPRelay, UDPRelay, Unreachable
 from sampan.machinery.errors import StatusError
 
-CHUNK = 1 << 16
 CONNECT_SECONDS = 10.0
-_NO_LINGER = struct.pack("ii", 1, 0)
+MAX_CONNECTING = 64
+"""At once; others wait, as the box is asked for a socket for each."""
+LAN = ""
+"""Where a client outside the nodes is: the box's own network."""
 
 log = logging.getLogger(__name__)
 
-MakeSocket = Callable[[], Awaitable[socket.socket]]
+Key = tuple[str, str, int]
+"""Protocol, address and port on the machine."""
+
+
+class MakeSocket(Protocol):
+    """An unconnected socket in the network of a node, the first if None, or of the box itself without a name."""
+
+    async def __call__(self, *, node: str | None = None, datagram: bool = False) -> socket.socket: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An address and a port, and the network to ask from, as for MakeSocket."""
+
+    node: str | None
+    address: str
+    port: int
 
 
 class Publisher:
-    """All publications of a cluster. `make_socket` gives an unconnected TCP socket inside the box."""
+    """All publications of a cluster; `nodes` gives the nodes' addresses by name. Used within one event loop."""
 
-    def __init__(self, client: Client, make_socket: MakeSocket, record: Path) -> None:
+    def __init__(
+        self, client: Client, make_socket: MakeSocket, record: Path, room: Room, nodes: Mapping[str, str] = {}
+    ) -> None:
         self._client = client
         self._make_socket = make_socket
         self._record = record
-        self._servers: dict[int, tuple[Publication, asyncio.Server]] = {}
+        self._room = room
+        self._nodes = nodes
+        self._relays: dict[Key, tuple[Publication, Relay]] = {}
+        self._connecting = asyncio.Semaphore(MAX_CONNECTING)
 
     @property
     def publications(self) -> list[Publication]:
-        return [publication for publication, _ in self._servers.values()]
+        return [publication for publication, _ in self._relays.values()]
 
-    async def restore(self) -> None:
+    def map_ports(self, publications: Iterable[Publication], sockets: Sequence[socket.socket]) -> None:
+        """Has each socket, which then belongs to this, lead where its publication says."""
+        for publication, sock in zip(publications, sockets, strict=True):
+            self._carry(publication, sock)
+
+    def restore(self) -> None:
         """Publishes again what was published before a stop; a port that is taken now is left out, and logged."""
         if not self._record.exists():
             return
         for publication in msgspec.json.decode(self._record.read_bytes(), type=list[Publication]):
             try:
-                await self._listen(publication)
+                self._listen(publication)
             except OSError as error:
                 log.warning("port %d is not published again: %s", publication.host_port, error)
 
-    async def add(self, wanted: Publish) -> Publication:
-        """Raises ControlError if there is no such Service or the port cannot be used."""
-        name = f"{wanted.namespace}/{wanted.service}"
-        try:
-            await self._address(wanted.namespace, wanted.service, wanted.port)
-        except (StatusError, OSError) as error:
-            raise ControlError(f"{name}: {error}") from error
-        publication = Publication(
-            namespace=wanted.namespace, service=wanted.service, port=wanted.port, host_port=wanted.host_port
-        )
-        try:
-            publication = await self._listen(publication)
-        except OSError as error:
-            raise ControlError(f"port {wanted.host_port} of {LOOPBACK}: {error.strerror}") from error
-        self._save()
-        return publication
+    async def add(self, wanted: Publish) -> list[Publication]:
+        """Publishes all that is wanted or nothing.
 
-    async def remove(self, host_port: int) -> None:
-        """Raises ControlError if nothing is published there."""
-        if host_port not in self._servers:
+        Raises ControlError if there is no such Service or a port cannot be used.
+        """
+        try:
+            service = await self._client.get(SERVICES, wanted.service, wanted.namespace, type=Service)
+        except (StatusError, OSError) as error:
+            raise ControlError(f"{wanted.namespace}/{wanted.service}: {error}") from error
+        planned = plan(service, wanted)
+        made: list[Publication] = []
+        try:
+            for publication in planned:
+                made.append(self._listen_beside(publication, made))
+        except OSError as error:
+            for publication in made:
+                self._drop(_key(publication))
+            raise ControlError(f"port {publication.host_port} of {publication.address}: {error.strerror}") from error
+        self._save()
+        return made
+
+    def remove(self, host_port: int, protocol: str = "") -> None:
+        """Ends connections as well. Raises ControlError if nothing is published there."""
+        found = [key for key in self._relays if key[2] == host_port and protocol in ("", key[0])]
+        if not found:
             raise ControlError(f"nothing is published on port {host_port}")
-        _, server = self._servers.pop(host_port)
-        server.close()
+        if any(self._relays[key][0].node for key in found):
+            raise ControlError(f"port {host_port} is among the configuration's extraPortMappings")
+        for key in found:
+            self._drop(key)
         self._save()
 
     def close(self) -> None:
-        for _, server in self._servers.values():
-            server.close()
+        for _, relay in self._relays.values():
+            relay.close()
+
+    def _drop(self, key: Key) -> None:
+        _, relay = self._relays.pop(key)
+        relay.close()
 
     def _save(self) -> None:
-        self._record.write_bytes(msgspec.json.encode(self.publications))
+        kept = [publication for publication in self.publications if not publication.node]
+        fresh = self._record.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(kept))
+        fresh.replace(self._record)
 
-    async def _listen(self, publication: Publication) -> Publication:
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._join(publication, reader, writer)
+    def _listen_beside(self, publication: Publication, others: Sequence[Publication]) -> Publication:
+        """As `_listen`; of one number over TCP and UDP both get the same port, if any will do and that is free."""
+        if publication.host_port == 0:
+            for other in others:
+                if other.protocol != publication.protocol:
+                    try:
+                        return self._listen(msgspec.structs.replace(publication, host_port=other.host_port))
+                    except OSError:
+                        continue
+        return self._listen(publication)
 
-        server = await asyncio.start_server(connected, LOOPBACK, publication.host_port)
-        port: int = server.sockets[0].getsockname()[1]
-        publication = msgspec.structs.replace(publication, host_port=port)
-        self._servers[port] = (publication, server)
+    def _listen(self, publication: Publication) -> Publication:
+        sock = hostports.bind(publication.protocol, publication.address, publication.host_port)
+        publication = msgspec.structs.replace(publication, host_port=sock.getsockname()[1])
+        self._carry(publication, sock)
         return publication
 
-    async def _address(self, namespace: str, name: str, port: str) -> tuple[str, int]:
-        service = await self._client.get(SERVICES, name, namespace, type=Service)
-        return target(service, port)
+    def _carry(self, publication: Publication, sock: socket.socket) -> None:
+        async def dial() -> socket.socket:
+            return await self._dial(publication)
 
-    async def _join(self, publication: Publication, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Carries one connection until both directions have ended."""
+        kind = UDPRelay if publication.protocol == "UDP" else TCPRelay
+        self._relays[_key(publication)] = (publication, kind(sock, dial, self._room, publication.target))
+
+    async def _dial(self, publication: Publication) -> socket.socket:
+        """Raises Unreachable, OSError."""
+        async with self._connecting:
+            target = await self._target(publication)
+            inside = await self._make_socket(node=target.node, datagram=publication.protocol == "UDP")
+            inside.setblocking(False)
+            try:
+                async with asyncio.timeout(CONNECT_SECONDS):
+                    await asyncio.get_running_loop().sock_connect(inside, (target.address, target.port))
+            except BaseException:
+                inside.close()
+                raise
+            return inside
+
+    async def _target(self, publication: Publication) -> Target:
+        if publication.node:
+            return Target(LAN, self._nodes[publication.node], int(publication.port))
         try:
-            address = await self._address(publication.namespace, publication.service, publication.port)
-            inside_reader, inside_writer = await self._connect(address)
-        except (ControlError, StatusError, OSError, TimeoutError) as error:
-            log.warning("%s/%s: %s", publication.namespace, publication.service, error)
-            _reset(writer)
-            return
-        await asyncio.gather(_carry(reader, inside_writer), _carry(inside_reader, writer))
-
-    async def _connect(self, address: tuple[str, int]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        inside = await self._make_socket()
-        inside.setblocking(False)
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await asyncio.get_running_loop().sock_connect(inside, address)
-        except BaseException:
-            inside.close()
-            raise
-        return await asyncio.open_connection(sock=inside)
+            service = await self._client.get(SERVICES, publication.service, publication.namespace, type=Service)
+            return target(service, publication)
+        except (ControlError, StatusError) as error:
+            raise Unreachable(str(error)) from error
 
 
-def target(service: Service, port: str) -> tuple[str, int]:
-    """Where in the cluster a Service's port is: by name, by number, or its only one. Raises ControlError."""
+def _key(publication: Publication) -> Key:
+    return publication.protocol, publication.address, publication.host_port
+
+
+def plan(service: Service, wanted: Publish) -> list[Publication]:
+    """A publication for each port that is meant, its host port 0 where any will do. Raises ControlError."""
+    address_of(service)
+    alone = len(service.spec.ports) == 1
+    return [
+        Publication(
+            namespace=wanted.namespace,
+            service=wanted.service,
+            port=named.partition("/")[0] or ("" if alone else port.name or str(port.port)),
+            host_port=host_port,
+            protocol=port.protocol,
+        )
+        for named, host_port in wanted.ports.items()
+        for port in _chosen(service, named, host_port)
+    ]
+
+
+def _chosen(service: Service, named: str, host_port: int) -> list[ServicePort]:
+    """The ports that one name, number or "" means, which fit on one host port if that is given. Raises ControlError."""
+    found = _matching(service, named)
+    if not found:
+        which = f"no port {named}" if named else "no port"
+        raise ControlError(f"{service.metadata.name} has {which}; it has: {_offer(service.spec.ports)}")
+    if carried_not := [one for one in found if one.protocol not in ("TCP", "UDP")]:
+        raise ControlError(f"{carried_not[0].protocol} cannot be published; choose from: {_offer(service.spec.ports)}")
+    if host_port and len({one.protocol for one in found}) < len(found):
+        raise ControlError(f"one host port for several ports; choose from: {_offer(found)}")
+    return found
+
+
+def _matching(service: Service, named: str) -> list[ServicePort]:
+    text, _, protocol = named.partition("/")
+    return [
+        one
+        for one in service.spec.ports
+        if text in ("", one.name, str(one.port)) and protocol.upper() in ("", one.protocol)
+    ]
+
+
+def _offer(ports: Iterable[ServicePort]) -> str:
+    offered = [f"{one.port}/{one.protocol}" + (f" ({one.name})" if one.name else "") for one in ports]
+    return ", ".join(offered) or "none"
+
+
+def target(service: Service, publication: Publication) -> Target:
+    """Where in the cluster a published port is now. Raises ControlError."""
+    found = _matching(service, f"{publication.port}/{publication.protocol}")
+    if len(found) != 1:
+        offer = _offer(service.spec.ports)
+        raise ControlError(f"no single port {publication.port}/{publication.protocol}; there are: {offer}")
+    node, address = address_of(service)
+    return Target(node, address, found[0].port)
+
+
+def address_of(service: Service) -> tuple[str | None, str]:
+    """Where a Service answers, and from which network to ask it there. Raises ControlError."""
+    if service.spec.type == "LoadBalancer":
+        for ingress in service.status.load_balancer.ingress:
+            if ingress.ip:
+                return LAN, ingress.ip
     address = service.spec.cluster_ip
     if not address or address == "None":
         raise ControlError(f"{service.metadata.name} has no cluster IP to forward to")
-    ports = [one for one in service.spec.ports if one.protocol == "TCP"]
-    wanted = [one for one in ports if port in ("", one.name, str(one.port))]
-    if not wanted or (not port and len(wanted) > 1):
-        offered = ", ".join(f"{one.port} ({one.name})" if one.name else str(one.port) for one in ports) or "none"
-        which = f"no TCP port {port}" if port else "several TCP ports" if ports else "no TCP port"
-        raise ControlError(f"{service.metadata.name} has {which}; it has: {offered}")
-    return address, wanted[0].port
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Ends a connection so that the other side sees a failure, not an end."""
-    connected = writer.get_extra_info("socket")
-    if connected is not None:
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    writer.transport.abort()
-
-
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copies one direction; its end is passed on, an error ends both."""
-    try:
-        while data := await reader.read(CHUNK):
-            writer.write(data)
-            await writer.drain()
-        if writer.can_write_eof():
-            writer.write_eof()
-    except OSError:
-        _reset(writer)
+    return None, address

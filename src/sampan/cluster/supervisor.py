@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from sampan.client.config import Config
 from sampan.client.rest import Client
-from sampan.cluster import box, control, outbound
+from sampan.cluster import box, control, hostnetwork, hostports, outbound
 from sampan.cluster.components import Component, Context
 from sampan.cluster.control import Answer, ClusterStatus, ComponentStatus, ControlError, Request
 from sampan.cluster.helper import Helper
@@ -35,6 +35,7 @@ from sampan.cluster.messages import (
 from sampan.cluster.progress import Down, Reporter, Step, Up
 from sampan.cluster.publish import Publisher
 from sampan.cluster.rehearsal import rehearse
+from sampan.cluster.relay import room_of_process
 from sampan.kernel import processes
 
 HOPELESS = 5
@@ -61,9 +62,13 @@ class Supervisor:
         self._channel.setblocking(False)
         asyncio.get_running_loop().add_reader(self._channel, self._hear)
         client = Client(_admin(self._context))
-        self._publisher = Publisher(client, self._make_socket, self._context.paths.published)
+        config = self._context.config
+        nodes = {node.name: config.node_ip(index) for index, node in enumerate(config.node_list)}
+        published = self._context.paths.published
+        self._publisher = Publisher(client, self._make_socket, published, room_of_process(), nodes)
         server = await control.serve(self._context.paths.control, self._answer)
-        await self._publisher.restore()
+        self._publisher.map_ports(hostports.mappings(config), self._context.mapped)
+        self._publisher.restore()
         names = asyncio.create_task(self._answer_outside_names())
         try:
             await processes.gone(self._box_pid)
@@ -87,8 +92,12 @@ class Supervisor:
     async def _close_box(self) -> None:
         """Ends the box; whoever asks first, all wait for the same end. Raises OSError."""
         if self._closing is None:
-            self._closing = asyncio.create_task(asyncio.to_thread(box.close, self._box_pid, self._context))
+            self._closing = asyncio.create_task(asyncio.to_thread(self._close))
         await asyncio.shield(self._closing)
+
+    def _close(self) -> None:
+        box.close(self._box_pid, self._context)
+        hostnetwork.remove(self._context.paths)
 
     def _hear(self) -> None:
         try:
@@ -103,7 +112,7 @@ class Supervisor:
     def _note(self, message: Message, descriptor: int | None) -> None:
         match message:
             case Boxed():
-                self._reporter.tell(Step("namespaces and network made"))
+                self._boxed()
             case Started(component, pid):
                 self._change(component, state="starting", pid=pid)
             case Ready(component):
@@ -117,6 +126,14 @@ class Supervisor:
                 self._reporter.tell(Down(error))
             case SocketMade():
                 self._socket_made(message, descriptor)
+
+    def _boxed(self) -> None:
+        self._reporter.tell(Step("namespaces and network made"))
+        if self._context.config.host_network:
+            try:
+                hostnetwork.create(self._context.config, self._context.paths, self._box_pid)
+            except OSError as error:
+                self._reporter.tell(Down(f"the machine cannot be joined to the cluster's network: {error}"))
 
     def _change(self, component: str, *, state: str, pid: int, restarts: int = 0) -> None:
         before = self._states[component]
@@ -176,9 +193,9 @@ class Supervisor:
                     outbound=self._outbound(),
                 )
             case control.Publish():
-                return control.Published(publication=await self._publisher.add(request))
-            case control.Unpublish(host_port=port):
-                await self._publisher.remove(port)
+                return control.Published(publications=await self._publisher.add(request))
+            case control.Unpublish(host_port=port, protocol=protocol):
+                self._publisher.remove(port, protocol)
                 return control.Done()
             case control.Stop():
                 return await self._stop()

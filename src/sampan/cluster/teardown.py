@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from sampan.cluster import control, hostdns, kubeconfig, launch
+from sampan.cluster import control, hostdns, hostnetwork, kubeconfig, launch
 from sampan.cluster.paths import ClusterPaths
 from sampan.kernel import cgroups, mounts, processes
 
@@ -70,6 +70,7 @@ def _end(paths: ClusterPaths) -> None:
             processes.send(pid, signal.SIGKILL)
         launch.wait_stopped(paths, PATIENCE)
     cgroups.remove(paths.cgroup)
+    hostnetwork.remove(paths)
 
 
 def _tell_to_stop(paths: ClusterPaths, deadline: float) -> None:
@@ -84,7 +85,7 @@ def _tell_to_stop(paths: ClusterPaths, deadline: float) -> None:
 
 
 def leftovers(paths: ClusterPaths) -> Iterator[str]:
-    """Processes, mounts and control groups that belong to the cluster."""
+    """Processes, mounts, control groups and the network interface that belong to the cluster."""
     if launch.is_running(paths):
         yield f"the supervisor, process {launch.supervisor_pid(paths)}"
     for pid in _processes_of(paths.cgroup):
@@ -92,6 +93,8 @@ def leftovers(paths: ClusterPaths) -> Iterator[str]:
     yield from (f"mount {point.target}" for point in mounts.below(paths.directory))
     if cgroups.exists(paths.cgroup):
         yield f"control group {paths.cgroup}"
+    if hostnetwork.exists(paths):
+        yield f"network interface {paths.host_link}"
 
 
 def _processes_of(group: str) -> Iterator[int]:

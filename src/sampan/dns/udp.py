@@ -48,9 +48,9 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def prepare(sock: socket.socket) -> UDP:
-    """Let a bound socket answer as it should. Raises OSError."""
-    if sock.getsockname()[0] not in _WILDCARDS or not several_addresses(sock.family):
+def prepare(sock: socket.socket, *, addresses_change: bool = False) -> UDP:
+    """Let a bound socket answer as it should, also if addresses are added later. Raises OSError."""
+    if sock.getsockname()[0] not in _WILDCARDS or not (addresses_change or several_addresses(sock.family)):
         return UDP(sock, sock.recvfrom, sock.sendto)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
@@ -70,7 +70,7 @@ def prepare(sock: socket.socket) -> UDP:
 
 
 class _Asker(tuple[Any, ...]):
-    """A client's address, that knows which of ours was asked."""
+    """A client's address, that knows which of ours was asked; two that ask different ones are equal all the same."""
 
     asked: list[tuple[int, int, bytes]]
 

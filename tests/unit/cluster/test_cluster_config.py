@@ -54,6 +54,21 @@ def _mounting(**fields: Any) -> dict[str, Any]:
     return {"nodes": [{"extraMounts": [{"hostPath": "/srv", "containerPath": "/data"} | fields]}]}
 
 
+def mapped(*mappings: dict[str, Any]) -> dict[str, Any]:
+    return {"nodes": [{"extraPortMappings": list(mappings)}]}
+
+
+def test_ports_of_the_machine_are_mapped_by_kinds_fields_and_kept_to_the_loopback_by_default() -> None:
+    config = build(mapped({"containerPort": 80}, {"containerPort": 53, "hostPort": 5353, "protocol": "UDP"}))
+    tcp, udp = config.node_list[0].extra_port_mappings
+    assert (tcp.container_port, tcp.host_port, tcp.listen_address, tcp.protocol) == (80, 0, "127.0.0.1", "TCP")
+    assert (udp.container_port, udp.host_port, udp.protocol) == (53, 5353, "UDP")
+
+
+def test_the_machine_has_an_address_of_its_own_beside_the_nodes() -> None:
+    assert build({"hostNetwork": True, "network": {"nodes": "172.30.0.0/28"}}).host_ip == "172.30.0.2"
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -68,6 +83,21 @@ def _mounting(**fields: Any) -> dict[str, Any]:
         (_mounting(containerPath="proc/x"), "containerPath: 'proc/x' is the machine's own"),
         (_mounting(containerPath="/a/../b"), "must not contain"),
         (_mounting(hostPath=""), "hostPath: '' is not a path"),
+        (mapped({"hostPort": 80}), "missing required field `containerPort`"),
+        (mapped({"containerPort": 0}), "nodes[0].extraPortMappings[0].containerPort: 0 is not a port"),
+        (mapped({"containerPort": 80, "hostPort": 70000}), "hostPort: 70000 is not a port"),
+        (
+            mapped({"containerPort": 80, "listenAddress": "localhost"}),
+            "listenAddress: 'localhost' is not an IP address",
+        ),
+        (mapped({"containerPort": 80, "protocol": "SCTP"}), "protocol: SCTP is not supported; choose TCP or UDP"),
+        (mapped({"containerPort": 80, "protocol": "tcp"}), "choose from TCP, UDP"),
+        (
+            mapped({"containerPort": 80, "hostPort": 8080}, {"containerPort": 81, "hostPort": 8080}),
+            "[1].hostPort: 8080/TCP is used by nodes[0].extraPortMappings[0] already",
+        ),
+        (mapped({"containerPort": 80, "hostPort": 6443}) | {"apiPort": 6443}, "hostPort: 6443/TCP is used by apiPort"),
+        ({"hostNetwork": "yes"}, "$.hostNetwork"),
         ({"name": "Dev"}, "name: 'Dev'"),
         ({"name": "x" * 41}, "longer than 40"),
         ({"nodes": 0}, "nodes: 0: must be from 1 to 200"),

@@ -32,7 +32,7 @@ def test_questions_get_their_answers_however_long_the_path(tmp_path: Path) -> No
         assert (await ask(path, Status(), ClusterStatus)).box_pid == 7
         assert await ask(path, Stop(), Done) == Done()
         with pytest.raises(ControlError, match="no web"):
-            await ask(path, Publish(namespace="default", service="web"), control.Published)
+            await ask(path, Publish(namespace="default", service="web", ports={"": 0}), control.Published)
         with pytest.raises(ControlError, match="unexpected"):
             await ask(path, Stop(), ClusterStatus)
         assert path.stat().st_mode & 0o777 == 0o600

@@ -113,3 +113,5 @@ def _tell(config: ClusterConfig, cluster: ClusterPaths, seconds: float) -> None:
     print(f"  kubectl --context {cluster.context} get nodes    (it is the current context)")
     print(f"  sampan shell{flag(cluster)}    a shell where ClusterIPs and DNS names answer")
     print(f"  sampan down{flag(cluster)}     removes it")
+    if config.host_network:
+        print(f"  This machine reaches nodes, pods and Services itself, as {config.host_ip}.")

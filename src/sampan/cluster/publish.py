@@ -159,17 +159,13 @@ class Publisher:
 
     async def _dial(self, publication: Publication) -> socket.socket:
         """Raises Unreachable, OSError."""
-        async with self._connecting:
-            target = await self._target(publication)
-            inside = await self._make_socket(node=target.node, datagram=publication.protocol == "UDP")
-            inside.setblocking(False)
-            try:
-                async with asyncio.timeout(CONNECT_SECONDS):
-                    await asyncio.get_running_loop().sock_connect(inside, (target.address, target.port))
-            except BaseException:
-                inside.close()
-                raise
-            return inside
+        try:
+            async with self._connecting, asyncio.timeout(CONNECT_SECONDS):
+                target = await self._target(publication)
+                inside = await self._make_socket(node=target.node, datagram=publication.protocol == "UDP")
+                return await _connect(inside, (target.address, target.port))
+        except TimeoutError as error:
+            raise Unreachable(f"no connection within {CONNECT_SECONDS:.0f} s") from error
 
     async def _target(self, publication: Publication) -> Target:
         if publication.node:
@@ -179,6 +175,16 @@ class Publisher:
             return target(service, publication)
         except (ControlError, StatusError) as error:
             raise Unreachable(str(error)) from error
+
+
+async def _connect(inside: socket.socket, address: tuple[str, int]) -> socket.socket:
+    inside.setblocking(False)
+    try:
+        await asyncio.get_running_loop().sock_connect(inside, address)
+    except BaseException:
+        inside.close()
+        raise
+    return inside
 
 
 def _key(publication: Publication) -> Key:

@@ -8,13 +8,18 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from support.machine import machine
+
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = {"docs/articles.md": "tutorial"}
+DOCUMENTS = {"docs/articles.md": "tutorial", "docs/reach.md": "reach"}
 """And the name of the cluster that each one makes."""
+CHANGE_THE_NETWORK = ("docs/reach.md",)
+"""These are typed on a throw-away machine with a network of its own."""
 
 
 def files(text: str) -> dict[str, str]:
@@ -41,17 +46,33 @@ def typing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@contextmanager
+def place(document: str, directory: Path) -> Iterator[tuple[str, ...]]:
+    """What a command must begin with."""
+    if document not in CHANGE_THE_NETWORK:
+        yield ()
+        return
+    (directory / "etc").mkdir()
+    with machine(directory / "etc") as made:
+        yield (*made.enter, "env", f"--chdir={directory}")
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_the_session_shows_what_the_document_shows(document: str, typing: None):
+def test_the_session_shows_what_the_document_shows(document: str, typing: None, tmp_path: Path):
     text = (ROOT / document).read_text()
     for name, content in files(text).items():
         Path(name).write_text(content)
-    try:
-        for command, shown in steps(text):
-            done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120, check=False)
-            output = done.stdout + done.stderr
-            assert done.returncode == 0, f"$ {command}\n{output}"
-            missing = [line for line in shown if not re.search(pattern(line), output)]
-            assert not missing, f"$ {command}\n{output}"
-    finally:
-        subprocess.run(["sampan", "down", "--name", DOCUMENTS[document]], capture_output=True, timeout=60, check=False)
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*enter, *command], capture_output=True, text=True, timeout=120, check=False)
+
+    with place(document, tmp_path) as enter:
+        try:
+            for command, shown in steps(text):
+                done = run("sh", "-c", command)
+                output = done.stdout + done.stderr
+                assert done.returncode == 0, f"$ {command}\n{output}"
+                missing = [line for line in shown if not re.search(pattern(line), output)]
+                assert not missing, f"$ {command}\n{output}"
+        finally:
+            run("sampan", "down", "--name", DOCUMENTS[document])

@@ -32,6 +32,9 @@ nodes:
   - {{containerPort: 30053, hostPort: {MAPPED_UDP}, protocol: UDP, listenAddress: 0.0.0.0}}
 """
 
+STRICT = ("net.ipv4.ip_forward=0", "net.ipv4.conf.all.rp_filter=1", "net.ipv4.conf.default.rp_filter=1")
+"""The machine forwards nothing and takes no packet from where it would not send an answer to."""
+
 WHO_ASKS = """\
 import http.server
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -136,6 +139,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (home / "cluster.yaml").write_text(CONFIG)
     with machine(home / "etc") as made:
         eventually(lambda: "tentative" not in made.run("ip", "address"), "addresses that stay")
+        made.run("sysctl", "-w", *STRICT)
         found = World(made, home, dumps(made))
         found.sampan("up", "--config", str(home / "cluster.yaml"))
         found.apply(*PODS, service("web", type="NodePort", ports=[{"port": 80, "targetPort": 8000, "nodePort": 30081}]))

@@ -33,7 +33,7 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[None, None, None]
         before = len(os.listdir("/proc/self/fd"))
         with asyncio.Runner(loop_factory=factory) as runner:
             runner.run(limited())
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(os.listdir("/proc/self/fd")) <= before  # what others have left may go meanwhile
 
     return run
 

@@ -25,7 +25,7 @@ DEADLINE_SECONDS = 30.0
 class Cluster:
     """One node and a client for its API server."""
 
-    def __init__(self, config: Config, directory: Path) -> None:
+    def __init__(self, config: Config, directory: Path, **options: Any) -> None:
         pki = make_pki()
         self.client = Client(config)
         self.options = AgentOptions(
@@ -39,6 +39,7 @@ class Cluster:
             serving_cert=pki / f"node-{NODE}-server.crt",
             serving_key=pki / f"node-{NODE}-server.key",
             client_ca=pki / "ca.crt",
+            **options,
         )
 
     @asynccontextmanager
@@ -114,10 +115,10 @@ async def eventually(look: Callable[[], Awaitable[bool]], why: Callable[[], str]
 
 
 @asynccontextmanager
-async def cluster(directory: Path) -> AsyncIterator[Cluster]:
-    """An API server with what every namespace has, and a node whose agent is not running yet."""
+async def cluster(directory: Path, **options: Any) -> AsyncIterator[Cluster]:
+    """An API server with what every namespace has, and a node whose agent, with these options, is not running yet."""
     async with running_apiserver() as config:
-        one = Cluster(config, directory)
+        one = Cluster(config, directory, **options)
         for resource, obj in (
             (SERVICE_ACCOUNTS, {"metadata": {"name": "default"}}),
             (CONFIG_MAPS, {"metadata": {"name": "kube-root-ca.crt"}, "data": {"ca.crt": "certificate"}}),

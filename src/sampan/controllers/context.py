@@ -51,7 +51,7 @@ class ControllersOptions:
     node_cidr_mask: int = 24
     ca_file: Path | None = None
     controllers: tuple[str, ...] = ("*",)
-    node_monitor_grace_seconds: float = 40.0
+    node_monitor_grace_seconds: float = 50.0
     node_startup_grace_seconds: float = 60.0
     pod_gc_quarantine_seconds: float = 40.0
     terminated_pod_threshold: int = 12500

@@ -3,6 +3,10 @@ pods stop being ready.
 
 A node's heartbeat is its Lease (or its own status); what counts is when *we* saw it change, so that clocks need not
 agree. Nothing is polled: each node has a timer that its next heartbeat moves.
+
+A timer that fires proves nothing by itself: this process, the API server or the whole machine may have stood still, and
+renewals may wait unread. So a node is given up only on what the API server answers when asked then; and if the timer
+fired late, or the answer was long in coming, only when asked once more after the agents had time to renew.
 """
 
 import asyncio
@@ -13,12 +17,12 @@ from sampan.api import nodes, pods
 from sampan.api.coordination_v1 import Lease
 from sampan.api.core_v1 import Node, Pod, Taint
 from sampan.client.events import EventRecorder
-from sampan.client.resources import NODES, PODS
+from sampan.client.resources import LEASES, NODES, PODS
 from sampan.controllers.context import NODE_LEASES, Context
 from sampan.controllers.controller import QueueController
 from sampan.controllers.references import reference
 from sampan.machinery import times
-from sampan.machinery.errors import NotFound
+from sampan.machinery.errors import NotFound, StatusError
 from sampan.machinery.objects import Object
 
 NOT_READY = "node.kubernetes.io/not-ready"
@@ -34,6 +38,10 @@ _CONDITION_TAINTS = {
     ("NetworkUnavailable", "True"): "node.kubernetes.io/network-unavailable",
 }
 _MANAGED = frozenset({*_CONDITION_TAINTS.values(), UNSCHEDULABLE})
+LATE_SECONDS = 1.0
+"""A timer that fires, or an answer that comes, later than this shows that something stood still."""
+SETTLE_SECONDS = 12.0
+"""What agents get to renew their Leases after something stood still: a little more than the period of renewals."""
 _REPORTED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 
@@ -43,6 +51,8 @@ class Heartbeat:
 
     said: tuple[str | None, ...]
     seen: float
+    before: tuple[str | None, ...] = ()
+    """What it said before, which the watch may still show after the API server was asked."""
 
 
 def said(node: Node, lease: Lease | None) -> tuple[str | None, ...]:
@@ -100,6 +110,8 @@ class NodeLifecycleController(QueueController):
         self._nodes, self._leases = context.nodes, context.leases
         self._recorder = EventRecorder(context.client, "node-controller")
         self._beats: dict[str, Heartbeat] = {}
+        self._settled: dict[str, float] = {}
+        """When to judge a node again of which it is doubtful whether its renewals could be read."""
         self._known: set[str] = set()
         self._nodes.add_handler(self._node_changed)
         self._leases.add_handler(self._lease_changed)
@@ -123,6 +135,7 @@ class NodeLifecycleController(QueueController):
         name = node.metadata.name
         self._known.discard(name)
         self._beats.pop(name, None)
+        self._settled.pop(name, None)
         message = f"Node {name} event: Removing Node {name} from Controller"
         self._recorder.event(reference(NODES, node.metadata), "Normal", "RemovingNode", message)
 
@@ -150,7 +163,9 @@ class NodeLifecycleController(QueueController):
         node = self._nodes.get(None, key)
         if node is None:
             return
-        wait = self._beat(node).seen + self._grace(node) - _clock()
+        wait = self._due(node) - _clock()
+        if wait <= 0 and unknown_conditions(node, ""):
+            wait = await self._look_again(node)
         if wait > 0:
             self.queue.add_after(key, wait)
         elif await self._give_up(node):
@@ -159,12 +174,49 @@ class NodeLifecycleController(QueueController):
         if _is_unknown(node):
             await self._mark_pods(node)
 
+    def _due(self, node: Node) -> float:
+        """When the node is to be given up if it says nothing more."""
+        due = self._beat(node).seen + self._grace(node)
+        return max(due, self._settled.get(node.metadata.name, 0.0))
+
+    async def _look_again(self, node: Node) -> float:
+        """Ask the API server for the heartbeat of a node that is due; how long to wait before judging, 0 if it may be
+        judged now.
+        """
+        name, asked = node.metadata.name, _clock()
+        late = asked - self._due(node) > LATE_SECONDS
+        try:
+            fresh = await self.client.get(NODES, name, None, Node)
+            lease = await self._lease(name)
+        except (StatusError, OSError) as error:
+            self._settled[name] = _clock() + SETTLE_SECONDS
+            if isinstance(error, NotFound):
+                return SETTLE_SECONDS
+            raise
+        before = self._beat(node)
+        after = self._heard(name, said(fresh, lease))
+        if after is not before:
+            return after.seen + self._grace(fresh) - _clock()
+        if late or _clock() - asked > LATE_SECONDS:
+            self._settled[name] = _clock() + SETTLE_SECONDS
+            return SETTLE_SECONDS
+        return 0.0
+
+    async def _lease(self, name: str) -> Lease | None:
+        try:
+            return await self.client.get(LEASES, name, NODE_LEASES, Lease)
+        except NotFound:
+            return None
+
     def _beat(self, node: Node) -> Heartbeat:
         """The node's heartbeat, renewed when it said something new."""
-        now_said = said(node, self._leases.get(NODE_LEASES, node.metadata.name))
-        beat = self._beats.get(node.metadata.name)
-        if beat is None or beat.said != now_said:
-            beat = self._beats[node.metadata.name] = Heartbeat(now_said, _clock())
+        return self._heard(node.metadata.name, said(node, self._leases.get(NODE_LEASES, node.metadata.name)))
+
+    def _heard(self, name: str, now_said: tuple[str | None, ...]) -> Heartbeat:
+        beat = self._beats.get(name)
+        if beat is None or now_said not in (beat.said, beat.before):
+            beat = self._beats[name] = Heartbeat(now_said, _clock(), beat.said if beat else ())
+            self._settled.pop(name, None)
         return beat
 
     def _grace(self, node: Node) -> float:

@@ -79,6 +79,7 @@ async def _serve(
         group.create_task(node.runtime.run())
         group.create_task(pods.run())
         group.create_task(_rotate_logs(node))
+        group.create_task(manager.keep_statuses())
         group.create_task(eviction.watch(node, manager.workers.values))
         await server.start()
         await pods.wait_synced()
@@ -86,7 +87,7 @@ async def _serve(
         await registrar.announce_ready()
         node.recorder.event(_reference(node.options), "Normal", "Starting", "Starting kubelet.")
         ready()
-        await registrar.run()
+        await registrar.run(nodes)
     finally:
         await server.close()
         await manager.leave()

@@ -65,6 +65,13 @@ class PodManager:
             else:
                 self._run(uid, leftovers.clear(self._node, uid))
 
+    async def keep_statuses(self) -> None:
+        """Compare every pod's status with the API server's copy now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(self._node.options.sync_seconds)
+            for worker in list(self.workers.values()):
+                worker.reconcile_status()
+
     async def leave(self) -> None:
         """Stop all work and leave every pod as it is."""
         for task in self._tasks.values():

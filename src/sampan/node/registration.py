@@ -1,7 +1,7 @@
 """This node in the API: its Node object, its conditions, and the Lease that says it is alive.
 
-`node_object` and `node_status` are pure; `Registrar` writes what they say, the status when it changed (at least every
-five minutes), the Lease every ten seconds.
+`node_object` and `node_status` are pure; `Registrar` writes what they say: the status when the API server's copy differs
+from it, whoever changed which (at least every five minutes), the Lease every ten seconds.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sampan.api import core_v1
 from sampan.api.meta_v1 import Condition
+from sampan.client.informer import Informer
 from sampan.client.resources import LEASES, NODES
 from sampan.client.rest import Client
 from sampan.machinery import times
@@ -28,6 +29,8 @@ LEASE_SECONDS = 40
 RENEW_SECONDS = 10.0
 REPORT_SECONDS = 300.0
 RETRY_SECONDS = 0.2
+PAUSE_SECONDS = 1.0
+"""The least time between two reports, whatever others write into the status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +145,11 @@ class Registrar:
         self._ready = True
         await self._report()
 
-    async def run(self) -> None:
-        """Renew the Lease and report the status until cancelled."""
+    async def run(self, nodes: Informer[core_v1.Node]) -> None:
+        """Renew the Lease and keep the status as it is to be, as `nodes` shows it, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keep_lease())
-            group.create_task(self._keep_reporting())
+            group.create_task(self._keep_reporting(nodes))
 
     async def _register(self) -> core_v1.Node:
         name = self._options.node_name
@@ -177,25 +180,47 @@ class Registrar:
             for one in status["conditions"]
         }
 
-    async def _keep_reporting(self) -> None:
+    async def _keep_reporting(self, nodes: Informer[core_v1.Node]) -> None:
         loop = asyncio.get_running_loop()
-        reported, shown = loop.time(), self._verdicts()
+        changed = asyncio.Event()
+
+        def look(_old: core_v1.Node | None, new: core_v1.Node | None) -> None:
+            if new is None or new.metadata.name == self._options.node_name:
+                changed.set()
+
+        nodes.add_handler(look)
+        reported = loop.time()
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            current = self._verdicts()
-            if current == shown and loop.time() - reported < REPORT_SECONDS:
+            await _wait(changed, self._options.sync_seconds)
+            changed.clear()
+            node = nodes.get(None, self._options.node_name)
+            if node and self._is_reported(node) and loop.time() - reported < REPORT_SECONDS:
                 continue
             try:
+                if node is None:
+                    await self.register()
+                else:
+                    self._conditions = {one.type: one for one in node.status.conditions}
                 await self._report()
-                reported, shown = loop.time(), current
-            except NotFound:
-                await self.register()
-                shown = ()
+                reported = loop.time()
             except (StatusError, OSError) as error:
                 log.warning("reporting the status of node %s: %s", self._options.node_name, error)
+            await asyncio.sleep(PAUSE_SECONDS)
 
-    def _verdicts(self) -> tuple[_Verdict, ...]:
-        return _verdicts(measuring.read(self._options.root), self._options, self._ready)
+    def _is_reported(self, node: core_v1.Node) -> bool:
+        """Whether the API server's copy of the node says what the node would say now."""
+        facts = measuring.read(self._options.root)
+        verdicts = {(one.type, str(one.true), one.reason, one.message)
+                    for one in _verdicts(facts, self._options, self._ready)}  # fmt: skip
+        told = {(one.type, one.status, one.reason, one.message) for one in node.status.conditions}
+        addresses = {(one.type, one.address) for one in node.status.addresses}
+        amounts = measuring.capacity(facts, self._options.capacity).items()
+        return (
+            verdicts <= told
+            and {("InternalIP", self._options.node_ip), ("Hostname", self._options.node_name)} <= addresses
+            and all(str(node.status.allocatable.get(name)) == str(amount) for name, amount in amounts)
+            and all(str(node.status.capacity.get(name)) == str(amount) for name, amount in amounts)
+        )
 
     async def _keep_lease(self) -> None:
         while True:
@@ -215,3 +240,12 @@ class Registrar:
             owner = {"apiVersion": "v1", "kind": "Node", "name": name, "uid": self._uid}
             meta = {"name": name, "namespace": LEASE_NAMESPACE, "ownerReferences": [owner]}
             await self._client.create(LEASES, {"metadata": meta, "spec": spec}, LEASE_NAMESPACE)
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, at most so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

@@ -59,7 +59,8 @@ def pod_status(view: PodView, previous: Iterable[Condition], now: str) -> Object
     if init:
         status["initContainerStatuses"] = init
     if view.fate:
-        status |= {"reason": view.fate.reason, "message": view.fate.message}
+        told = {"reason": view.fate.reason, "message": view.fate.message}
+        status |= {name: text for name, text in told.items() if text}
     if pod.metadata.generation:
         status["observedGeneration"] = pod.metadata.generation
     return status | _addresses(view)

@@ -54,7 +54,7 @@ class PodWorker:
         self._resources = PodResources(node, pod, self._directory)
         self.containers = PodContainers(node, self._resources)
         self._supervision = Supervision(node, pod, Callbacks(self._started, self._readiness, self._restart))
-        self._status = StatusWriter(node.client, pod)
+        self._status = StatusWriter(node.client, pod, node.options.sync_seconds)
         self._conditions: tuple[Condition, ...] = pod.status.conditions
         self._start_time = time.time()
         self._fate: PodFate | None = None
@@ -71,9 +71,16 @@ class PodWorker:
         """The pod changed in the API."""
         self.pod = pod
         self._resources.update(pod)
+        self._status.observe(pod)
+        if pod.status.phase == "Failed" and self._status.phase in ("Pending", "Running"):
+            self._fate = self._fate or PodFate(reason=pod.status.reason, message=pod.status.message)
         if self._patience and is_terminating(pod):
             self._patience.shorten(self._grace_seconds())
         self._wake.set()
+
+    def reconcile_status(self) -> None:
+        """Write the status again if the API server's copy differs."""
+        self._status.reconcile()
 
     def remove(self) -> None:
         """The pod is gone from the API."""

@@ -18,8 +18,8 @@ FOREIGN = {
     "reason": {"reason": "NodeLost", "message": "by hand"},
     "address": {"podIP": "10.9.9.9", "podIPs": [{"ip": "10.9.9.9"}]},
     "phase": {"phase": "Pending"},
-    "containers": {"containerStatuses": [{"name": "main", "ready": False, "restartCount": 7, "image": "", "imageID": ""}]},
-}  # fmt: skip
+    "containers": {"containerStatuses": [{"name": "main", "restartCount": 7, "image": "", "imageID": ""}]},
+}
 
 
 async def _patch(one: Cluster, name: str, status: object) -> None:

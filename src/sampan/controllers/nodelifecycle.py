@@ -38,7 +38,7 @@ _CONDITION_TAINTS = {
     ("NetworkUnavailable", "True"): "node.kubernetes.io/network-unavailable",
 }
 _MANAGED = frozenset({*_CONDITION_TAINTS.values(), UNSCHEDULABLE})
-LATE_SECONDS = 1.0
+LATE_SECONDS = 2.0
 """A timer that fires, or an answer that comes, later than this shows that something stood still."""
 SETTLE_SECONDS = 12.0
 """What agents get to renew their Leases after something stood still: a little more than the period of renewals."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sampan.kernel import libc, mounts
+from sampan.kernel.descriptors import Descriptor
 
 T = TypeVar("T")
 
@@ -89,19 +90,13 @@ def same(first: Path | str, second: Path | str) -> bool:
 @contextmanager
 def enter(path: Path | str) -> Iterator[None]:
     """Be inside a network namespace. For the calling thread only: never await within."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        target = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            libc.setns(target, libc.CLONE_NEWNET)
-        finally:
-            os.close(target)
+    with Descriptor.open("/proc/thread-self/ns/net", os.O_RDONLY) as home:
+        with Descriptor.open(path, os.O_RDONLY) as target:
+            libc.setns(target.fileno(), libc.CLONE_NEWNET)
         try:
             yield
         finally:
-            libc.setns(home, libc.CLONE_NEWNET)
-    finally:
-        os.close(home)
+            libc.setns(home.fileno(), libc.CLONE_NEWNET)
 
 
 def run_in(path: Path | str, function: Callable[[], T]) -> T:

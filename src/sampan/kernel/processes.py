@@ -1,13 +1,12 @@
 """Processes: waiting for those that are no children, ending whole trees, adopting orphans, what they use."""
 
-import asyncio
 import os
 import select
 import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sampan.kernel import libc
+from sampan.kernel import descriptors, libc
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
@@ -52,37 +51,21 @@ def send(pid: int, number: int) -> bool:
 
 def wait_gone(pid: int, timeout: float) -> bool:
     """Block until a process, which need not be a child, has ended; False if it has not within `timeout` seconds."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
+    process = descriptors.of_process(pid)
+    if process is None:
         return True
-    try:
+    with process:
         poll = select.poll()
-        poll.register(fd, select.POLLIN)
+        poll.register(process, select.POLLIN)
         return bool(poll.poll(timeout * 1000))
-    finally:
-        os.close(fd)
 
 
 async def gone(pid: int) -> None:
     """Return when a process, which need not be a child, has ended."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(fd, _finish, ended)
-    try:
-        await ended
-    finally:
-        loop.remove_reader(fd)
-        os.close(fd)
-
-
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+    process = descriptors.of_process(pid)
+    if process is not None:
+        with process:
+            await process.readable()
 
 
 def parents() -> dict[int, int]:

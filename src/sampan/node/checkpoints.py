@@ -7,7 +7,6 @@ container is left for the files to describe.
 """
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +42,11 @@ class Checkpoint:
         self.directory = directory
         self._records = directory / "records.jsonl"
         self._last = b""
+        self._closed = False
+
+    def close(self) -> None:
+        """Save nothing more: the directory is being removed."""
+        self._closed = True
 
     def save_pod(self, pod: Pod) -> None:
         _replace(self.directory / "pod.json", _encode(pod))
@@ -50,7 +54,7 @@ class Checkpoint:
     def save(self, start_time: float, records: Mapping[str, Record]) -> None:
         """Write the records if they changed."""
         line = b"%b\n" % _encode(Saved(start_time, dict(records)))
-        if line == self._last:
+        if line == self._last or self._closed:
             return
         if self._append(line) > MAX_BYTES:
             _replace(self._records, line)
@@ -80,12 +84,9 @@ class Checkpoint:
         if not self._last:
             line = b"\n" + line
         self.directory.mkdir(parents=True, exist_ok=True)
-        file = os.open(self._records, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(file, line)
-            return os.lseek(file, 0, os.SEEK_CUR)
-        finally:
-            os.close(file)
+        with self._records.open("ab", buffering=0) as file:
+            file.write(line)
+            return file.tell()
 
 
 def _replace(path: Path, data: bytes) -> None:

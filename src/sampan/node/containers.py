@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sampan.api.core_v1 import Container, Pod, VolumeMount
 from sampan.kernel.mounts import is_read_only
+from sampan.kernel.threads import in_thread
 from sampan.machinery.errors import StatusError
 from sampan.node import container_spec, env, pod_resources, rootfs, service_env
 from sampan.node.container_spec import Launch
@@ -54,7 +55,7 @@ class PodContainers:
     async def remove(self, pod: Pod, container: str, attempt: int, container_id: str) -> None:
         """Remove what an ended run left, but for its log. Raises ContainerError, OSError."""
         await self.node.runtime.delete(container_id)
-        await asyncio.to_thread(rootfs.unmount_rootfs, self._rootfs(container, attempt))
+        await in_thread(rootfs.unmount_rootfs, self._rootfs(container, attempt))
 
     def remove_log(self, pod: Pod, container: str, attempt: int) -> None:
         """Remove the log of a run, older files included. Repeatable."""
@@ -133,7 +134,7 @@ class PodContainers:
             self.node.event(pod, "Normal", "Created", "Container created", container.name, init=init)
             state = await runtime.start(spec.id)
             self.node.event(pod, "Normal", "Started", "Container started", container.name, init=init)
-        except (ContainerError, ImageError, OSError) as error:
+        except (ContainerError, ImageError, OSError, ValueError) as error:
             await self.remove(pod, container.name, spec.attempt, spec.id)
             self.node.event(pod, "Warning", "Failed", f"Error: {error}", container.name, init=init)
             raise StartFailure("CreateContainerError", str(error)) from error

@@ -15,3 +15,7 @@ class StartFailure(Exception):
 
 class PullFailure(StartFailure):
     """The image is not to be had; shown as ErrImagePull first and as ImagePullBackOff until the next attempt."""
+
+
+class UnexpectedFailure(StartFailure):
+    """Something failed that nobody thought of; tried again with a delay that grows."""

@@ -15,6 +15,9 @@ _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY = 0, 1, 3, 4, 6, 7
 _END_STREAM, _ACK, _END_HEADERS, _PADDED = 0x1, 0x1, 0x4, 0x8
 
 
+MAX_MESSAGE = 64 * 1024
+
+
 class BadAnswer(Exception):
     """The server does not speak gRPC, or has no health service."""
 
@@ -43,7 +46,7 @@ def _request(authority: str, service: str) -> bytes:
         "user-agent": "kube-probe/1.36",
     }
     name = service.encode()
-    message = b"\x0a" + bytes((len(name),)) + name if name else b""
+    message = b"\x0a" + _varint(len(name)) + name if name else b""
     block = b"".join(b"\0" + _text(key) + _text(value) for key, value in headers.items())
     body = struct.pack(">BI", 0, len(message)) + message
     return _frame(_HEADERS, _END_HEADERS, 1, block) + _frame(_DATA, _END_STREAM, 1, body)
@@ -60,7 +63,9 @@ async def _read_message(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
         elif kind == _PING and not flags & _ACK:
             writer.write(_frame(_PING, _ACK, 0, payload))
         elif kind == _DATA:
-            received += payload[1 : len(payload) - payload[0]] if flags & _PADDED else payload
+            received += _unpadded(payload) if flags & _PADDED else payload
+            if len(received) > MAX_MESSAGE:
+                raise BadAnswer("the answer is too long")
         if len(received) >= 5 and len(received) >= 5 + int.from_bytes(received[1:5], "big"):
             return received[5 : 5 + int.from_bytes(received[1:5], "big")]
         if kind in (_RST_STREAM, _GOAWAY) or (kind in (_HEADERS, _DATA) and flags & _END_STREAM):
@@ -72,11 +77,26 @@ def _status(message: bytes) -> int:
     return message[1] if len(message) >= 2 and message[0] == 0x08 else UNKNOWN
 
 
+def _unpadded(payload: bytes) -> bytes:
+    """The data of a padded frame (RFC 9113, 6.1)."""
+    if not payload or payload[0] >= len(payload):
+        raise BadAnswer("the server sent a frame with more padding than content")
+    return payload[1 : len(payload) - payload[0]]
+
+
+def _varint(number: int) -> bytes:
+    """A protobuf varint: seven bits a byte, the lowest first."""
+    found = bytearray()
+    while number > 127:
+        found.append(number & 127 | 128)
+        number >>= 7
+    return bytes((*found, number))
+
+
 def _text(text: str) -> bytes:
+    """A string that is not Huffman-coded (RFC 7541, 5.1 and 5.2)."""
     raw = text.encode()
-    if len(raw) > 126:
-        raise BadAnswer("an address or service name is too long")
-    return bytes((len(raw),)) + raw
+    return (bytes((len(raw),)) if len(raw) < 127 else b"\x7f" + _varint(len(raw) - 127)) + raw
 
 
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:

@@ -1,21 +1,23 @@
 """Everything a pod can have on its node, by uid alone, and how to be rid of it.
 
-A worker that ends its pod calls `remove` last (`pod_resources.py`). What an agent left that was killed half-way through
-that is found by the next one at its start: `of_unknown_pods` lists it, `clear` removes it.
+A worker that ends its pod calls `remove` last (`pod_resources.py`). What could not be removed then, or was left by an
+agent that was killed, is found later: `of_unknown_pods` lists it, `clear` removes it, `sweep` does so again and again.
 """
 
 import asyncio
 import logging
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from sampan.kernel import cgroups, mounts
+from sampan.kernel.threads import in_thread
 from sampan.node import checkpoints
 from sampan.node.node import Node
-from sampan.node.runtime.types import ContainerError
 
 log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 10.0
 
 
 def of_unknown_pods(node: Node, known: Collection[str]) -> set[str]:
@@ -30,13 +32,27 @@ def of_unknown_pods(node: Node, known: Collection[str]) -> set[str]:
     return found - set(known)
 
 
+async def sweep(node: Node, known: Callable[[], Collection[str]]) -> None:
+    """Now and then, until cancelled, remove what pods other than those known have left: whatever went wrong when they
+    ended is tried again until nothing is there.
+    """
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        try:
+            for uid in of_unknown_pods(node, known()):
+                log.warning("pod %s: something is left of it; trying again", uid)
+                await clear(node, uid)
+        except Exception:
+            log.exception("removing what pods left")
+
+
 async def clear(node: Node, uid: str) -> None:
     """Remove the containers of a pod and all else."""
     for state in node.runtime.list():
         if state.pod_uid == uid:
             try:
                 await node.runtime.delete(state.id)
-            except (ContainerError, OSError) as error:
+            except Exception as error:
                 log.warning("pod %s: removing container %s: %s", uid, state.id, error)
     await remove(node, uid)
 
@@ -46,15 +62,15 @@ async def remove(node: Node, uid: str) -> None:
     directory = node.options.pods / uid
     steps = (
         node.network.remove(uid),
-        asyncio.to_thread(_unmount, directory),
-        asyncio.to_thread(cgroups.remove, f"{node.options.cgroup_parent}/{uid}"),
+        in_thread(_unmount, directory),
+        in_thread(cgroups.remove, f"{node.options.cgroup_parent}/{uid}"),
     )
     outcomes = await asyncio.gather(*steps, return_exceptions=True)
     for error in outcomes:
         if isinstance(error, Exception):
             log.warning("pod %s: removing what is left: %s", uid, error)
     if not isinstance(outcomes[1], BaseException):  # never delete through a mount
-        await asyncio.to_thread(_delete, [*_log_directories(node, uid), directory])
+        await in_thread(_delete, [*_log_directories(node, uid), directory])
 
 
 def _unmount(directory: Path) -> None:

@@ -84,6 +84,7 @@ async def _serve(
         await server.start()
         await pods.wait_synced()
         manager.adopt_orphans(pods.items())
+        group.create_task(manager.sweep())
         await registrar.announce_ready()
         node.recorder.event(_reference(node.options), "Normal", "Starting", "Starting kubelet.")
         ready()

@@ -8,13 +8,15 @@ known beforehand, so no ARP is ever needed. `node_firewall.py` has the few rules
 import asyncio
 import ipaddress
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from sampan.kernel import libc, netns, sysctl
+from sampan.kernel.descriptors import Descriptor
 from sampan.kernel.rtnetlink import (
     PROTOCOL_STATIC,
     SCOPE_LINK,
@@ -30,6 +32,7 @@ from sampan.kernel.rtnetlink import (
     replace_route,
     set_link,
 )
+from sampan.kernel.threads import in_thread
 from sampan.node.ipam import AddressPool
 from sampan.node.node_firewall import NodeFirewall
 from sampan.node.node_rules import HostPort as HostPort
@@ -94,6 +97,7 @@ class PodNetwork:
         self._pool = AddressPool(options.pod_cidr, options.state / "addresses")
         self._firewall = NodeFirewall()
         self._lock = asyncio.Lock()
+        self._turns: dict[str, tuple[asyncio.Lock, int]] = {}
 
     async def setup_node(self) -> None:
         """Prepare the node: forwarding, masquerading, host ports of the pods that are there. Repeatable."""
@@ -118,17 +122,28 @@ class PodNetwork:
 
         Raises NoFreeAddress, OSError (in the kernel's words); nothing but the address is then kept.
         """
-        found = self.find(pod_uid)
-        if found is not None:
-            return found
-        await self.remove(pod_uid)
+        async with self._turn(pod_uid):
+            return self.find(pod_uid) or await self._add(
+                pod_uid, hostname, host_network, host_ipc, tuple(host_ports), sysctls or {}
+            )
+
+    async def _add(
+        self,
+        pod_uid: str,
+        hostname: str,
+        host_network: bool,
+        host_ipc: bool,
+        host_ports: tuple[HostPort, ...],
+        sysctls: Mapping[str, str],
+    ) -> PodSandbox:
+        await self._remove(pod_uid)
         kinds = () if host_network else ("net", "uts")
         record = _Record(
             kinds=kinds if host_ipc else (*kinds, "ipc"),
             ips=(self.options.node_ip if host_network else self._pool.assign(pod_uid),),
-            host_ports=() if host_network else tuple(host_ports),
+            host_ports=() if host_network else host_ports,
         )
-        await asyncio.to_thread(self._make, pod_uid, record, hostname, sysctls or {})
+        await in_thread(self._make, pod_uid, record, hostname, sysctls)
         if record.host_ports:
             await self._apply_host_ports()
         return self._sandbox(pod_uid, record)
@@ -145,10 +160,31 @@ class PodNetwork:
         return sorted({*os.listdir(self._sandboxes), *self._pool.owners().values()})
 
     async def remove(self, pod_uid: str) -> None:
-        """Take everything of a pod away and free its address. Repeatable."""
+        """Take everything of a pod away and free its address, also while it is being made. Repeatable.
+
+        Raises OSError if something is left; it is then as much in use as before, address included.
+        """
+        async with self._turn(pod_uid):
+            await self._remove(pod_uid)
+
+    @asynccontextmanager
+    async def _turn(self, pod_uid: str) -> AsyncIterator[None]:
+        """What makes a pod's sandbox and what takes it away never run at a time."""
+        lock, users = self._turns.get(pod_uid, (asyncio.Lock(), 0))
+        self._turns[pod_uid] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            users = self._turns[pod_uid][1] - 1
+            self._turns[pod_uid] = lock, users
+            if not users:
+                del self._turns[pod_uid]
+
+    async def _remove(self, pod_uid: str) -> None:
         record = self._record(pod_uid)
         if self._directory(pod_uid).exists():
-            await asyncio.to_thread(self._unmake, pod_uid)
+            await in_thread(self._unmake, pod_uid)
         self._pool.free(pod_uid)
         if record is not None and record.host_ports:
             await self._apply_host_ports()
@@ -193,28 +229,32 @@ class PodNetwork:
     def _connect(self, address: str, network: Path, pod: RouteSocket) -> None:
         """Join a pod's network namespace to the node's."""
         name, mac, gateway = interface_name(address), hardware_address(address), self._pool.gateway
-        handle = os.open(network, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            with RouteSocket() as node:
-                node.execute(delete_link(name), ignore=(_NO_DEVICE,))
-                pair = add_veth(name, "eth0", peer_netns=handle, mac=NODE_SIDE_MAC, peer_mac=mac, mtu=self.options.mtu)
-                node.execute(pair)
-                inner = pod.index("eth0")
-                pod.execute(
-                    set_link("lo", up=True),
-                    set_link(inner, up=True),
-                    add_address(inner, f"{address}/32"),
-                    add_route(Route(f"{gateway}/32", inner)),
-                    add_route(Route("0.0.0.0/0", inner, via=gateway)),
-                    replace_neighbour(Neighbour(inner, gateway, NODE_SIDE_MAC)),
+        with Descriptor.open(network, os.O_RDONLY) as handle, RouteSocket() as node:
+            node.execute(delete_link(name), ignore=(_NO_DEVICE,))
+            node.execute(
+                add_veth(
+                    name,
+                    "eth0",
+                    peer_netns=handle.fileno(),
+                    mac=NODE_SIDE_MAC,
+                    peer_mac=mac,
+                    mtu=self.options.mtu,
                 )
-                outer = node.index(name)
-                node.execute(
-                    replace_route(Route(f"{address}/32", outer, source=self.options.node_ip)),
-                    replace_neighbour(Neighbour(outer, address, mac)),
-                )
-        finally:
-            os.close(handle)
+            )
+            inner = pod.index("eth0")
+            pod.execute(
+                set_link("lo", up=True),
+                set_link(inner, up=True),
+                add_address(inner, f"{address}/32"),
+                add_route(Route(f"{gateway}/32", inner)),
+                add_route(Route("0.0.0.0/0", inner, via=gateway)),
+                replace_neighbour(Neighbour(inner, gateway, NODE_SIDE_MAC)),
+            )
+            outer = node.index(name)
+            node.execute(
+                replace_route(Route(f"{address}/32", outer, source=self.options.node_ip)),
+                replace_neighbour(Neighbour(outer, address, mac)),
+            )
 
     def _unmake(self, pod_uid: str) -> None:
         """Take the route and the names away. The veth goes with the namespace, which the kernel does later in bulk:

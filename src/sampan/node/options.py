@@ -60,8 +60,6 @@ class AgentOptions:
     """What of the machine hostPath volumes find besides the node's own files."""
     registries: Ways = MACHINE
     """How image registries are reached."""
-    registry_network: Path | None = None
-    """The network namespace that image registries are reached from; None: the node's own."""
     sync_seconds: float = 10.0
     """How often the status of node and pods is compared with what the API server has."""
     parallel_starts: int = 8

@@ -50,6 +50,7 @@ class PodResources:
         """Have everything made, in the background."""
         if self._task is None:
             self._task = asyncio.create_task(self._prepare(pod))
+            self._task.add_done_callback(_fetch)
         return self._task
 
     async def ready(self, pod: Pod) -> Prepared:
@@ -73,21 +74,22 @@ class PodResources:
         """Managed files, by where containers see them."""
         return {f"/etc/{name}": self.directory / "etc" / name for name in ("hosts", "resolv.conf", "hostname")}
 
-    def release(self) -> None:
-        """Stop all work on the resources and leave them as they are."""
+    async def release(self) -> None:
+        """Stop all work on the resources, wait until it has ended, and leave them as they are."""
+        self._volumes.release()
         if self._task:
             self._task.cancel()
-        self._volumes.release()
+            await asyncio.wait([self._task])
 
     async def release_network(self, pod: Pod) -> None:
         """The pod is over: free its address. What its containers wrote stays."""
-        self.release()
+        await self.release()
         self.sandbox = None
         await self._node.network.remove(pod.metadata.uid)
 
     async def tear_down(self, pod: Pod) -> None:
         """Remove everything, logs included."""
-        self.release()
+        await self.release()
         await leftovers.remove(self._node, pod.metadata.uid)
 
     # --- making them
@@ -99,13 +101,17 @@ class PodResources:
                 self._make_sandbox(pod), self._make_volumes(pod), return_exceptions=True
             )
             if isinstance(sandbox, PodSandbox) and isinstance(volumes, dict):
-                return self._finish(pod, sandbox, volumes)
-            self._report(pod, sandbox, volumes)
+                try:
+                    return self._finish(pod, sandbox, volumes)
+                except Exception as error:
+                    self._report(pod, error)
+            else:
+                self._report(pod, sandbox, volumes)
             await asyncio.sleep(delay)
             delay = min(delay * 2, LAST_RETRY_SECONDS)
 
-    def _report(self, pod: Pod, sandbox: object, volumes: object) -> None:
-        for outcome in (sandbox, volumes):
+    def _report(self, pod: Pod, *outcomes: object) -> None:
+        for outcome in outcomes:
             if isinstance(outcome, VolumeError):
                 self._node.event(pod, "Warning", "FailedMount", str(outcome))
             elif isinstance(outcome, Exception):
@@ -175,3 +181,9 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+def _fetch(task: "asyncio.Task[Prepared]") -> None:
+    """Whoever waits for the task hears of its failure; nobody has to wait."""
+    if not task.cancelled():
+        task.exception()

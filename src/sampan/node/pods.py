@@ -24,6 +24,9 @@ from sampan.node.worker import PodWorker
 
 log = logging.getLogger(__name__)
 
+FIRST_RETRY_SECONDS = 1.0
+LAST_RETRY_SECONDS = 60.0
+
 
 class PodManager:
     """All workers of the node, by pod uid."""
@@ -64,6 +67,10 @@ class PodManager:
                 self._start(pod).remove()
             else:
                 self._run(uid, leftovers.clear(self._node, uid))
+
+    async def sweep(self) -> None:
+        """Remove what pods that are over have left, again and again, until cancelled."""
+        await leftovers.sweep(self._node, lambda: {*self.workers, *self._tasks})
 
     async def keep_statuses(self) -> None:
         """Compare every pod's status with the API server's copy now and then, until cancelled."""
@@ -111,8 +118,22 @@ class PodManager:
     def _start(self, pod: Pod) -> PodWorker:
         uid = pod.metadata.uid
         worker = self.workers[uid] = PodWorker(self._node, pod)
-        self._run(uid, worker.run())
+        self._run(uid, self._work(uid, worker))
         return worker
+
+    async def _work(self, uid: str, worker: PodWorker) -> None:
+        """Run a pod's worker to the pod's end. One that fails is followed by another, which adopts what is there."""
+        delay = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                await worker.run()
+                return
+            except Exception:
+                log.exception("%s: its worker failed; the next one starts in %.0f s", worker.pod.metadata.key, delay)
+            await worker.leave()
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LAST_RETRY_SECONDS)
+            worker = self.workers[uid] = worker.successor()
 
     async def _reject(self, pod: Pod, fate: PodFate) -> None:
         self._node.event(pod, "Warning", fate.reason, fate.message)

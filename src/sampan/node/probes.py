@@ -6,6 +6,7 @@ so that it is announced as soon as it answers; only attempts at the period's pac
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from sampan.api.core_v1 import Container, Probe
 from sampan.node import probe_actions
 from sampan.node.probe_actions import Outcome
 from sampan.node.runtime.runtime import Runtime
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["Startup", "Readiness", "Liveness"]
 
@@ -83,7 +86,12 @@ class ContainerProbes:
                 task.cancel()
 
     def _begin(self, kind: Kind, probe: Probe) -> None:
-        self._tasks[kind] = asyncio.get_running_loop().create_task(self._run(kind, probe))
+        task = self._tasks[kind] = asyncio.get_running_loop().create_task(self._run(kind, probe))
+        task.add_done_callback(lambda done: self._ended(kind, done))
+
+    def _ended(self, kind: Kind, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()):
+            log.error("%s probe of container %s ended", kind, self._id, exc_info=error)
 
     async def _run(self, kind: Kind, probe: Probe) -> None:
         await asyncio.sleep(max(0.0, self._started_at + probe.initial_delay_seconds - time.time()))
@@ -122,6 +130,14 @@ class ContainerProbes:
         return False
 
     async def _attempt(self, probe: Probe) -> Outcome:
+        """One attempt; whatever goes wrong in it is a failure of the container's, never the end of probing."""
+        try:
+            return await self._act(probe)
+        except Exception as error:
+            log.exception("probing container %s", self._id)
+            return Outcome(False, f"{type(error).__name__}: {error}")
+
+    async def _act(self, probe: Probe) -> Outcome:
         timeout = float(max(probe.timeout_seconds, 1))
         if probe.http_get:
             return await probe_actions.http_get(probe.http_get, self._container, self._pod_ip, timeout)

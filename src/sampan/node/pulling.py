@@ -1,6 +1,7 @@
 """Getting a container's image: present, pulled or not to be had, with the events that say so."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 
@@ -9,8 +10,10 @@ from sampan.client.resources import SECRETS
 from sampan.machinery.errors import StatusError
 from sampan.machinery.objects import Object
 from sampan.node.errors import PullFailure, StartFailure
-from sampan.node.images.types import Credentials, Image, ImageError
+from sampan.node.images.types import Credentials, Image, ImageError, ImagePullError
 from sampan.node.node import Node
+
+log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 10.0
 
@@ -34,6 +37,10 @@ async def image_for(node: Node, pod: Pod, container: Container, *, init: bool, r
         image = await node.images.ensure(name, policy=policy, credentials=credentials)
     except ImageError as error:
         raise _failure(error, name, event, retry_after) from error
+    except Exception as error:
+        log.exception("image %s", name)
+        problem = ImagePullError(f'failed to pull and unpack image "{name}": {type(error).__name__}: {error}')
+        raise _failure(problem, name, event, retry_after) from error
     if present is not None:
         event("Normal", "Pulled", f'Container image "{name}" already present on machine and can be accessed by the pod')
     elif policy != "Never":

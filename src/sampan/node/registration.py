@@ -1,7 +1,7 @@
 """This node in the API: its Node object, its conditions, and the Lease that says it is alive.
 
-`node_object` and `node_status` are pure; `Registrar` writes what they say: the status when the API server's copy differs
-from it, whoever changed which (at least every five minutes), the Lease every ten seconds.
+`node_object` and `node_status` are pure; `Registrar` writes what they say: the status when the API server's copy
+differs from it, whoever changed which (at least every five minutes), the Lease every ten seconds.
 """
 
 import asyncio

@@ -25,7 +25,7 @@ from sampan.node.backoff import NO_BACKOFF, go_duration
 from sampan.node.checkpoints import Checkpoint
 from sampan.node.container_status import waiting_by_default
 from sampan.node.containers import PodContainers, Started
-from sampan.node.errors import PullFailure, StartFailure
+from sampan.node.errors import PullFailure, StartFailure, UnexpectedFailure
 from sampan.node.node import Node
 from sampan.node.plan import Plan
 from sampan.node.pod_resources import PodResources
@@ -38,6 +38,9 @@ from sampan.node.supervision import Callbacks, Supervision
 
 log = logging.getLogger(__name__)
 
+SAVE_RETRY_SECONDS = 1.0
+FAILURE_PAUSE_SECONDS = 60.0
+"""The longest time that a task which keeps failing unexpectedly is not started again."""
 IMAGE_ERROR_SECONDS = 2.0
 """How long ErrImagePull is shown before ImagePullBackOff."""
 
@@ -62,6 +65,9 @@ class PodWorker:
         self._removed = False
         self._stopped = False
         self._patience: Patience | None = None
+        self._unsaved = False
+        self._failures: dict[str, tuple[int, float]] = {}
+        """How often in a row tasks of a key failed unexpectedly, and when (loop time) the next may start."""
         self._wake = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -120,6 +126,12 @@ class PodWorker:
         self._wake.set()
         if self._patience:
             self._publish()
+
+    def successor(self) -> "PodWorker":
+        """A new worker for the pod after this one has failed and left."""
+        fresh = PodWorker(self._node, self.pod)
+        fresh._fate, fresh._removed = self._fate, self._removed
+        return fresh
 
     # --- the loop
 
@@ -193,16 +205,25 @@ class PodWorker:
         backoff = before.backoff.grown(ended, now) if before.exit else NO_BACKOFF
         attempt = before.restart_count + bool(before.container_id)
         self._resources.begin(self.pod)
+        retry_after = before.backoff.grown(now, now).delay
         try:
             init = self._is_init(name)
-            retry_after = before.backoff.grown(now, now).delay
             image = await pulling.image_for(self._node, self.pod, container, init=init, retry_after=retry_after)
             run = await self.containers.start(self.pod, container, image, attempt, init=init)
         except StartFailure as failure:
             self._failed_to_start(name, before, failure)
             return
+        except Exception as error:
+            log.exception("%s: starting container %s", self.pod.metadata.key, name)
+            self._node.event(self.pod, "Warning", "Failed", f"Error: {_told(error)}", name, init=self._is_init(name))
+            self._failed_to_start(name, before, UnexpectedFailure("CreateContainerError", _told(error), retry_after))
+            return
         self._put(name, replace(before.begin(run.id, run.image, run.image_id, run.at), backoff=backoff))
-        await self._accompany(container, run)
+        try:
+            await self._accompany(container, run)
+        except Exception:
+            log.exception("%s: hook and probes of container %s", self.pod.metadata.key, name)
+            self._restart(name, f"Container {name} could not be supervised, will be restarted")
         if before.container_id:
             await self.containers.remove(self.pod, name, before.restart_count, before.container_id)
             self.containers.remove_log(self.pod, name, before.restart_count - 1)
@@ -223,8 +244,9 @@ class PodWorker:
     def _failed_to_start(self, name: str, before: Record, failure: StartFailure) -> None:
         now = time.time()
         shown = replace(before, waiting=Waiting(failure.reason, failure.message), not_before=now + failure.retry_after)
-        if isinstance(failure, PullFailure):
+        if isinstance(failure, PullFailure | UnexpectedFailure):
             shown = replace(shown, backoff=before.backoff.grown(now, now))
+        if isinstance(failure, PullFailure):
             asyncio.get_running_loop().call_later(IMAGE_ERROR_SECONDS, self._image_back_off, name, failure)
         self._put(name, shown)
 
@@ -286,6 +308,7 @@ class PodWorker:
             await stop(sidecar)
 
     async def _tear_down(self) -> None:
+        self._checkpoint.close()
         steps = [
             self.containers.remove(self.pod, name, record.restart_count, record.container_id)
             for name, record in self.records.items()
@@ -330,7 +353,7 @@ class PodWorker:
     async def leave(self) -> None:
         """Stop working and leave the pod as it is, for the next agent."""
         self._supervision.close()
-        self._resources.release()
+        await self._resources.release()
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -352,9 +375,21 @@ class PodWorker:
         )
         status = pod_status(view, self._conditions, times.now())
         self._conditions = msgspec.convert(status["conditions"], tuple[Condition, ...])
-        self._checkpoint.save(self._start_time, self.records)
+        self._save()
         starting = status["phase"] == "Pending" and not any(record.waiting for record in self.records.values())
         self._status.publish(status, hold=starting)
+
+    def _save(self) -> None:
+        """Write the checkpoint; what cannot be written now is written when the worker wakes next."""
+        try:
+            self._checkpoint.save(self._start_time, self.records)
+        except OSError as error:
+            log.warning("%s: its checkpoint cannot be written: %s", self.pod.metadata.key, error)
+            if not self._unsaved:
+                asyncio.get_running_loop().call_later(SAVE_RETRY_SECONDS, self._wake.set)
+            self._unsaved = True
+        else:
+            self._unsaved = False
 
     # --- for the agent's server
 
@@ -380,14 +415,29 @@ class PodWorker:
 
     def _spawn(self, key: str, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` as the one task of that key; if there is one already, it goes on alone."""
-        if key in self._tasks:
+        loop = asyncio.get_running_loop()
+        if key in self._tasks or self._failures.get(key, (0, 0.0))[1] > loop.time():
             work.close()
             return
         task = self._tasks[key] = asyncio.create_task(work)
         task.add_done_callback(lambda done: self._task_ended(key, done))
 
     def _task_ended(self, key: str, task: asyncio.Task[None]) -> None:
+        """Go on at once, but after an unexpected failure only later each time."""
         self._tasks.pop(key, None)
-        if not task.cancelled() and (error := task.exception()):
-            log.error("%s %s", self.pod.metadata.key, key, exc_info=error)
-        self._wake.set()
+        error = None if task.cancelled() else task.exception()
+        if error is None:
+            self._failures.pop(key, None)
+            self._wake.set()
+            return
+        log.error("%s %s", self.pod.metadata.key, key, exc_info=error)
+        loop = asyncio.get_running_loop()
+        times_failed = self._failures.get(key, (0, 0.0))[0] + 1
+        delay = min(2.0 ** (times_failed - 1), FAILURE_PAUSE_SECONDS)
+        self._failures[key] = times_failed, loop.time() + delay
+        loop.call_later(delay + 0.001, self._wake.set)
+
+
+def _told(error: Exception) -> str:
+    """An unexpected error for people: a message that says what kind it is."""
+    return f"{type(error).__name__}: {error}"

@@ -1,10 +1,12 @@
 """Nodes, quotas and controller managers that come and go, against a real API server."""
 
 import asyncio
+import time
 
 from sampan.client.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
+    EVENTS,
     LEASES,
     NAMESPACES,
     NODES,
@@ -13,6 +15,7 @@ from sampan.client.resources import (
     SERVICE_ACCOUNTS,
 )
 from sampan.client.rest import Client
+from sampan.controllers import nodelifecycle
 from sampan.controllers.manager import ControllersOptions
 from sampan.controllers.manager import run as run_controllers
 from sampan.machinery.errors import NotFound
@@ -65,6 +68,31 @@ def test_nodes_get_pod_ranges_and_a_silent_node_is_given_up_until_it_speaks_agai
         await plane.until(untainted, "the taints are gone")
 
     play(scenario, "node-1", node_monitor_grace_seconds=0.5)
+
+
+def test_a_node_is_not_given_up_because_everything_stood_still_for_longer_than_its_grace_period(monkeypatch):
+    """The controllers' timer fires before the renewals that wait are read, as after a laptop's sleep."""
+    monkeypatch.setattr(nodelifecycle, "LATE_SECONDS", 0.3)
+    monkeypatch.setattr(nodelifecycle, "SETTLE_SECONDS", 1.0)
+
+    async def scenario(plane):
+        async def keep_renewing():
+            while True:
+                await renew(plane.client, "node-1")
+                await asyncio.sleep(0.2)
+
+        renewing = asyncio.create_task(keep_renewing())
+        for _ in range(3):
+            await asyncio.sleep(0.5)
+            time.sleep(2.0)  # noqa: ASYNC251  nothing in this process runs meanwhile, the API server included
+        await asyncio.sleep(1.5)
+        events = [one["reason"] for one in await plane.items(EVENTS)]
+        node = await plane.client.get(NODES, "node-1")
+        assert [one["status"] for one in node["status"]["conditions"] if one["type"] == "Ready"] == ["True"]
+        assert "NodeNotReady" not in events
+        renewing.cancel()
+
+    play(scenario, "node-1", node_monitor_grace_seconds=1.0)
 
 
 def test_a_pod_that_fits_nowhere_says_why_and_is_placed_when_a_node_comes():

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from sampan.kernel import processes
+from sampan.kernel import descriptors, processes
+from sampan.kernel.descriptors import Descriptor
 from sampan.node.runtime import spawn
 from sampan.node.runtime.crun import Crun
 from sampan.node.runtime.types import ContainerError
@@ -83,18 +84,15 @@ def arguments(container: str, paths: Paths, *, crun: Crun, exits: Path, log: Pat
 
 async def create(command: list[str], directory: Path) -> int:
     """Run conmon, which runs `crun create`; the pid of the container's first process. Raises ContainerError."""
-    sync_read, sync_write = os.pipe2(os.O_CLOEXEC)
-    start_read, start_write = os.pipe2(os.O_CLOEXEC)
-    try:
-        process = _spawn(command, directory, sync_write, start_read)
-    except OSError as error:
-        os.close(sync_read)
-        raise ContainerError(f"cannot run {CONMON}: {error}; install the packages conmon and crun") from error
-    finally:
-        os.close(sync_write)
-        os.close(start_read)
-        os.close(start_write)
-    return _pid(await _report(process, sync_read))
+    sync_read, sync_write = descriptors.pipe()
+    with sync_read:
+        start_read, start_write = descriptors.pipe()
+        with sync_write, start_read, start_write:
+            try:
+                process = _spawn(command, directory, sync_write.fileno(), start_read.fileno())
+            except OSError as error:
+                raise ContainerError(f"cannot run {CONMON}: {error}; install the packages conmon and crun") from error
+        return _pid(await _report(process, sync_read))
 
 
 def _spawn(command: list[str], directory: Path, sync_pipe: int, start_pipe: int) -> "subprocess.Popen[bytes]":
@@ -107,19 +105,13 @@ def _spawn(command: list[str], directory: Path, sync_pipe: int, start_pipe: int)
     )
 
 
-async def _report(process: "subprocess.Popen[bytes]", sync_pipe: int) -> bytes:
-    reader = asyncio.StreamReader()
-    pipe = os.fdopen(sync_pipe, "rb")
-    loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+async def _report(process: "subprocess.Popen[bytes]", sync_pipe: Descriptor) -> bytes:
     try:
         async with asyncio.timeout(CREATE_SECONDS):
             await spawn.wait(process)
-            return await reader.readline()
+            return await sync_pipe.read_line()
     except TimeoutError:
         raise ContainerError(f"conmon did not report within {CREATE_SECONDS:.0f} s") from None
-    finally:
-        transport.close()
 
 
 def _pid(line: bytes) -> int:
@@ -161,11 +153,8 @@ def reopen_log(paths: Paths) -> None:
 
 
 def _control(paths: Paths, line: str) -> None:
-    fd = os.open(paths.control, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        os.write(fd, line.encode())
-    finally:
-        os.close(fd)
+    with Descriptor.open(paths.control, os.O_WRONLY | os.O_NONBLOCK) as control:
+        os.write(control.fileno(), line.encode())
 
 
 def set_window(fd: int, width: int, height: int) -> None:

@@ -8,6 +8,8 @@ import fcntl
 import os
 from pathlib import Path
 
+from sampan.kernel.descriptors import Descriptor
+
 CRUN = "/usr/bin/crun"
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -19,32 +21,25 @@ class Crun:
         self.root = root
         self._copy = _sealed_copy(Path(CRUN))
 
-    def __del__(self) -> None:
-        if self._copy >= 0:
-            os.close(self._copy)
-
     @property
     def path(self) -> str:
         """What any process of this PID namespace starts it by; where crun is missing, the place where it is missed."""
-        return f"/proc/{os.getpid()}/fd/{self._copy}" if self._copy >= 0 else CRUN
+        return f"/proc/{os.getpid()}/fd/{self._copy.fileno()}" if self._copy else CRUN
 
     def command(self, *arguments: str) -> list[str]:
         """The command line for one of crun's own commands."""
         return [self.path, f"--root={self.root}", *arguments]
 
 
-def _sealed_copy(program: Path) -> int:
-    """A descriptor of a program's copy that nobody can change; -1 if there is no such program. Raises OSError."""
+def _sealed_copy(program: Path) -> Descriptor | None:
+    """A program's copy that nobody can change; None if there is no such program. Raises OSError."""
     try:
         content = program.read_bytes()
     except FileNotFoundError:
-        return -1
-    writing = os.memfd_create(program.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        with open(writing, "wb", closefd=False) as copy:
+        return None
+    with Descriptor(os.memfd_create(program.name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)) as writing:
+        with open(writing.fileno(), "wb", closefd=False) as copy:
             copy.write(content)
-        os.fchmod(writing, 0o555)
-        fcntl.fcntl(writing, fcntl.F_ADD_SEALS, _SEALS)
-        return os.open(f"/proc/self/fd/{writing}", os.O_RDONLY | os.O_CLOEXEC)  # none may be open for writing
-    finally:
-        os.close(writing)
+        os.fchmod(writing.fileno(), 0o555)
+        fcntl.fcntl(writing.fileno(), fcntl.F_ADD_SEALS, _SEALS)
+        return Descriptor.open(writing.path, os.O_RDONLY)  # none may be open for writing

@@ -8,7 +8,9 @@ import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 
-from sampan.kernel import processes
+from sampan.kernel import descriptors, processes
+from sampan.kernel.descriptors import Descriptor
+from sampan.kernel.threads import in_thread
 from sampan.node.runtime.crun import Crun
 from sampan.node.runtime.sessions import ExecSession
 from sampan.node.runtime.terminal import TerminalTransport
@@ -90,7 +92,7 @@ async def open_terminal(line: list[str], *, stdin: bool) -> ExecSession:
     )
 
 
-async def _receive_terminal(listener: socket.socket, process: asyncio.subprocess.Process) -> int:
+async def _receive_terminal(listener: socket.socket, process: asyncio.subprocess.Process) -> Descriptor:
     """The terminal's master side, which crun sends over the socket; ContainerError if it ends without."""
     loop = asyncio.get_running_loop()
     accepting = asyncio.ensure_future(loop.sock_accept(listener))
@@ -99,15 +101,16 @@ async def _receive_terminal(listener: socket.socket, process: asyncio.subprocess
     ending.cancel()
     if not accepting.done():
         accepting.cancel()
+        await asyncio.gather(accepting, return_exceptions=True)
         message = await _last_words(process)
         raise ContainerError(message or "crun gave no terminal")
     connection, _ = accepting.result()
     with connection:
         connection.setblocking(True)
-        _, fds, _, _ = await asyncio.to_thread(socket.recv_fds, connection, 4096, 1)
-    if not fds:
+        terminals = await in_thread(descriptors.received, connection)
+    if not terminals:
         raise ContainerError("crun gave no terminal")
-    return fds[0]
+    return terminals[0]
 
 
 async def _last_words(process: asyncio.subprocess.Process) -> str:

@@ -17,6 +17,8 @@ from pathlib import Path
 import msgspec
 
 from sampan.kernel import cgroups, inotify, processes
+from sampan.kernel.descriptors import Descriptor
+from sampan.kernel.threads import in_thread
 from sampan.node.runtime import conmon, exec, oci, spawn, users
 from sampan.node.runtime.conmon import Paths
 from sampan.node.runtime.crun import Crun
@@ -37,6 +39,7 @@ ExitListener = Callable[[ContainerState], None]
 
 STARTING_AT_ONCE = 4
 END_SECONDS = 10.0
+RELIST_SECONDS = 10.0
 VANISHED = 255
 MAX_MESSAGE = 4096
 
@@ -69,6 +72,7 @@ class Runtime:
     async def run(self) -> None:
         """Watch for exits until cancelled. Exits that happened before are reported first."""
         watch = inotify.Watch(self._exits)
+        relisting = asyncio.create_task(self._relist())
         try:
             for state in self.list():
                 if state.status != "stopped":
@@ -76,16 +80,33 @@ class Runtime:
             for name in os.listdir(self._exits):
                 self._report(name)
             async for name in watch.names():
-                self._report(name)
+                for ended in [name] if name != inotify.OVERFLOW else os.listdir(self._exits):
+                    self._report(ended)
         finally:
             watch.close()
-            for task in self._attended:
+            for task in (relisting, *self._attended):
                 task.cancel()
+
+    async def _relist(self) -> None:
+        """Look at all exits now and then: whatever became of a notice, none stays unknown."""
+        while True:
+            await asyncio.sleep(RELIST_SECONDS)
+            try:
+                for state in self.list():
+                    if state.status == "stopped":
+                        self._report(state.id)
+            except OSError as error:
+                log.warning("looking for containers that ended: %s", error)
 
     def _attend(self, container: str) -> None:
         task = asyncio.create_task(self._end_with_conmon(container))
         self._attended.add(task)
-        task.add_done_callback(self._attended.discard)
+        task.add_done_callback(self._unattended)
+
+    def _unattended(self, task: asyncio.Task[None]) -> None:
+        self._attended.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("waiting for a conmon to end", exc_info=error)
 
     async def _end_with_conmon(self, container: str) -> None:
         """A program must not outlive its conmon: its output leads nowhere, and nobody would note its end."""
@@ -167,14 +188,12 @@ class Runtime:
         """
         fifo = self._crun.root / container / "exec.fifo"
         try:
-            fd = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            gate = Descriptor.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
         except OSError:
             return False
-        try:
+        with gate:
             fifo.unlink()
-            os.write(fd, b"\0")
-        finally:
-            os.close(fd)
+            os.write(gate.fileno(), b"\0")
         return True
 
     async def kill(self, container: str, number: int = signal.SIGTERM) -> None:
@@ -197,7 +216,7 @@ class Runtime:
         self._leaving.add(container)
         try:
             await self._end_of_conmon(paths)
-            await asyncio.to_thread(self._remove, container, paths)
+            await in_thread(self._remove, container, paths)
         finally:
             self._leaving.discard(container)
 
@@ -205,10 +224,10 @@ class Runtime:
         """Wait until conmon has written its last file, or make it end if it is still creating the container."""
         pid = number(paths.conmon_pid)
         if not pid:
-            await asyncio.to_thread(conmon.kill_unborn, paths.bundle.name)
+            await in_thread(conmon.kill_unborn, paths.bundle.name)
             return
         if not number(paths.pid):
-            await asyncio.to_thread(processes.kill_tree, pid)
+            await in_thread(processes.kill_tree, pid)
         if not processes.is_running(pid):
             return
         try:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from sampan.kernel.descriptors import Descriptor
 from sampan.node.runtime import conmon
 from sampan.node.runtime.terminal import TerminalTransport
 from sampan.node.runtime.types import ContainerError
@@ -36,7 +37,7 @@ class ExecSession:
     def resize(self, width: int, height: int) -> None:
         """Tell the terminal its size; without a tty nothing happens."""
         if self._terminal is not None and not self._terminal.is_closing():
-            conmon.set_window(self._terminal.fd, width, height)
+            self._terminal.resize(width, height)
 
     async def wait(self) -> int:
         """The exit code of the command: 128 + n when signal n ended it."""
@@ -97,8 +98,5 @@ def attach(paths: conmon.Paths) -> AttachSession:
 
 def _connect(connection: socket.socket, path: Path) -> None:
     """Connect by way of the directory, because a socket's address has room for 108 bytes only."""
-    directory = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        connection.connect(f"/proc/self/fd/{directory}/{path.name}")
-    finally:
-        os.close(directory)
+    with Descriptor.open(path.parent, os.O_PATH | os.O_DIRECTORY) as directory:
+        connection.connect(f"{directory.path}/{path.name}")

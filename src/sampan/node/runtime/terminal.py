@@ -8,26 +8,29 @@ import asyncio
 import errno
 import os
 
+from sampan.kernel.descriptors import Descriptor
+from sampan.node.runtime import conmon
+
 HIGH_WATER = 65536
 
 
 class TerminalTransport(asyncio.Transport):
     """Reads feed `reader`; writes are queued until the terminal takes them. Owns the descriptor."""
 
-    def __init__(self, fd: int, reader: asyncio.StreamReader) -> None:
+    def __init__(self, master: Descriptor, reader: asyncio.StreamReader) -> None:
         super().__init__()
-        self.fd = fd
+        self._master = master
         self.protocol = asyncio.streams.FlowControlMixin()
         self._reader = reader
         self._loop = asyncio.get_running_loop()
         self._queue = bytearray()
         self._paused = False
-        os.set_blocking(fd, False)
-        self._loop.add_reader(fd, self._readable)
+        os.set_blocking(master.fileno(), False)
+        master.watch(self._readable)
 
     def _readable(self) -> None:
         try:
-            data = os.read(self.fd, HIGH_WATER)
+            data = os.read(self._master.fileno(), HIGH_WATER)
         except BlockingIOError:
             return
         except OSError:
@@ -35,12 +38,18 @@ class TerminalTransport(asyncio.Transport):
         if data:
             self._reader.feed_data(data)
         else:
-            self._loop.remove_reader(self.fd)
+            self._master.unwatch()
             self._reader.feed_eof()
 
+    def resize(self, width: int, height: int) -> None:
+        """Tell the terminal its size."""
+        conmon.set_window(self._master.fileno(), width, height)
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._master.closed:
+            return
         if not self._queue:
-            self._loop.add_writer(self.fd, self._writable)
+            self._loop.add_writer(self._master.fileno(), self._writable)
         self._queue += data
         if len(self._queue) > HIGH_WATER and not self._paused:
             self._paused = True
@@ -48,7 +57,7 @@ class TerminalTransport(asyncio.Transport):
 
     def _writable(self) -> None:
         try:
-            del self._queue[: os.write(self.fd, self._queue)]
+            del self._queue[: os.write(self._master.fileno(), self._queue)]
         except BlockingIOError:
             return
         except OSError as error:
@@ -56,7 +65,7 @@ class TerminalTransport(asyncio.Transport):
                 raise
             self._queue.clear()
         if not self._queue:
-            self._loop.remove_writer(self.fd)
+            self._loop.remove_writer(self._master.fileno())
             if self._paused:
                 self._paused = False
                 self.protocol.resume_writing()
@@ -69,14 +78,12 @@ class TerminalTransport(asyncio.Transport):
         self.write(b"\x04")
 
     def is_closing(self) -> bool:
-        return self.fd < 0
+        return self._master.closed
 
     def close(self) -> None:
-        if self.fd >= 0:
-            self._loop.remove_reader(self.fd)
-            self._loop.remove_writer(self.fd)
-            os.close(self.fd)
-            self.fd = -1
+        if not self._master.closed:
+            self._loop.remove_writer(self._master.fileno())
+            self._master.close()
             self._reader.feed_eof()
 
     def writer(self) -> asyncio.StreamWriter:

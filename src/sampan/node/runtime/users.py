@@ -7,7 +7,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from sampan.kernel import paths
+from sampan.kernel.descriptors import Descriptor
 from sampan.node.runtime.types import ContainerError, Security
+
+MAX_BYTES = 4 * 1024 * 1024
+"""The largest /etc/passwd or /etc/group that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +55,14 @@ def _accounts(passwd: str) -> list[Account]:
     return [
         Account(row[0], int(row[2]), int(row[3]), row[5])
         for row in rows
-        if len(row) >= 6 and row[2].isdigit() and row[3].isdigit()
+        if len(row) >= 6 and row[2].isdecimal() and row[3].isdecimal()
     ]
 
 
 def _find_user(wanted: str, accounts: list[Account]) -> Account:
     if not wanted:
         wanted = "0"
-    if wanted.isdigit():
+    if wanted.isdecimal():
         unknown = Account("", int(wanted), 0, "/root" if wanted == "0" else "/")
         return next((one for one in accounts if one.uid == int(wanted)), unknown)
     for one in accounts:
@@ -68,11 +73,11 @@ def _find_user(wanted: str, accounts: list[Account]) -> Account:
 
 def _group_rows(group: str) -> list[list[str]]:
     rows = (line.split(":") for line in group.splitlines())
-    return [row for row in rows if len(row) >= 4 and row[2].isdigit()]
+    return [row for row in rows if len(row) >= 4 and row[2].isdecimal()]
 
 
 def _find_group(wanted: str, group: str) -> int:
-    if wanted.isdigit():
+    if wanted.isdecimal():
         return int(wanted)
     for row in _group_rows(group):
         if row[0] == wanted:
@@ -90,11 +95,14 @@ def identity(security: Security, rootfs: Path) -> Identity:
 
 
 def read_inside(rootfs: Path, name: str) -> str:
-    """The text of a file in a root file system; empty if there is none. Links cannot lead outside."""
-    parts = Path(os.path.realpath(rootfs / name)).parts
-    if parts[: len(rootfs.parts)] != rootfs.parts:
-        return ""
+    """The text of a file in a root file system; empty if there is none. Links cannot lead outside.
+
+    Raises ContainerError if an image has something else there, or far too much.
+    """
     try:
-        return (rootfs / name).read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        with Descriptor.open(rootfs, os.O_PATH | os.O_DIRECTORY) as root:
+            return paths.read_text(root, name, limit=MAX_BYTES)
+    except FileNotFoundError:
         return ""
+    except OSError as error:
+        raise ContainerError(f"cannot read /{name} of the image: {error.strerror}") from error

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sampan.api.core_v1 import Pod, ServiceAccountTokenSource, Volume
 from sampan.client.rest import Client
+from sampan.kernel.threads import in_thread
 from sampan.machinery.errors import StatusError
 from sampan.node.env import Reference, Sources
 from sampan.node.fields import PodFacts
@@ -25,6 +26,7 @@ from sampan.node.volumes.service_account_token import Token
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 10.0
+LOOK_SECONDS = 60.0
 
 
 class PodVolumes:
@@ -51,7 +53,7 @@ class PodVolumes:
         made_of_files = [one for one in pod.spec.volumes if projected.sources_of(one) is not None]
         for volume in pod.spec.volumes:
             if volume not in made_of_files:
-                self.paths[volume.name] = await asyncio.to_thread(self._make_directory, volume)
+                self.paths[volume.name] = await in_thread(self._make_directory, volume)
         if made_of_files:
             await self._set_up_files(made_of_files)
         return self.paths
@@ -130,17 +132,21 @@ class PodVolumes:
         while True:
             await self._wait_for_change()
             self._changed.clear()
-            await self._renew_tokens(wanted)
+            try:
+                await self._renew_tokens(wanted)
+            except VolumeError as error:
+                log.warning("%s: %s", self._pod.metadata.key, error)
             sources = self._objects.current(self._pod.metadata.namespace, self._references)
             for volume in volumes:
                 try:
                     self._write(volume, sources)
-                except VolumeError as error:
+                except Exception as error:
                     log.info("%s: %s", self._pod.metadata.key, error)
 
     async def _wait_for_change(self) -> None:
         renewals = [token.renew_at for token in self._tokens.values()]
-        timeout = max(RETRY_SECONDS, min(renewals) - time.time()) if renewals else None
+        due = max(RETRY_SECONDS, min(renewals) - time.time()) if renewals else 0.0
+        timeout = min(due, LOOK_SECONDS) if renewals else None  # the loop's clock stands still while a machine sleeps
         try:
             async with asyncio.timeout(timeout):
                 await self._changed.wait()

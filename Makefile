@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-unit check bench bench-proxy bench-dns clean setup setup-python
+.PHONY: demo soak test test-unit check bench bench-proxy bench-dns clean setup setup-python
 
 setup: ; @scripts/setup system python
 setup-python: ; @scripts/setup python
@@ -38,6 +38,11 @@ bench: setup
 
 bench-proxy: setup
 	@PYTHONPATH=tests $(BIN)/python benchmarks/bench_proxy.py && PYTHONPATH=tests $(BIN)/python benchmarks/bench_proxy_path.py
+
+# What is left after many pods were made and removed at random moments; some minutes.
+soak: setup
+	@scripts/setup test
+	@SAMPAN_SOAK_PODS=1200 $(BIN)/pytest tests/kernel/test_soak.py
 
 clean:
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

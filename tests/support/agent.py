@@ -49,6 +49,7 @@ class Cluster:
         task = asyncio.create_task(main.run(self.options, ready.set))
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait({task, waiting}, timeout=DEADLINE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
         assert ready.is_set(), "the agent did not become ready"
         try:
             yield

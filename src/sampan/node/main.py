@@ -92,6 +92,7 @@ async def _serve(
     finally:
         await server.close()
         await manager.leave()
+        node.runtime.close()
         node.objects.close()
 
 

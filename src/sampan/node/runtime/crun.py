@@ -21,6 +21,11 @@ class Crun:
         self.root = root
         self._copy = _sealed_copy(Path(CRUN))
 
+    def close(self) -> None:
+        """Nothing can be started any more."""
+        if self._copy:
+            self._copy.close()
+
     @property
     def path(self) -> str:
         """What any process of this PID namespace starts it by; where crun is missing, the place where it is missed."""

@@ -67,6 +67,10 @@ class Runtime:
         self._attended: set[asyncio.Task[None]] = set()
         self._leaving: set[str] = set()
 
+    def close(self) -> None:
+        """Let go of what this process holds; the containers stay."""
+        self._crun.close()
+
     # --- exits
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether this node takes a pod that was assigned to it: its selector, its host ports, the node's room.
+"""Whether this node takes a pod that was assigned to it: its sysctls, selector, host ports, the room.
 
 The scheduler has looked at the same things, but pods may be bound by hand or by others. Pure; `pods.py` asks before it
 starts a worker. The words are upstream's, so that a rejected pod reads the same.
@@ -11,6 +11,21 @@ from sampan.api.pods import is_sidecar, is_terminal, serving_containers
 from sampan.machinery import quantity
 from sampan.node.status import PodFate
 
+SAFE_SYSCTLS = {
+    "kernel.shm_rmid_forced": "ipc",
+    "net.ipv4.ip_local_port_range": "net",
+    "net.ipv4.ip_local_reserved_ports": "net",
+    "net.ipv4.ip_unprivileged_port_start": "net",
+    "net.ipv4.ping_group_range": "net",
+    "net.ipv4.tcp_fin_timeout": "net",
+    "net.ipv4.tcp_keepalive_intvl": "net",
+    "net.ipv4.tcp_keepalive_probes": "net",
+    "net.ipv4.tcp_keepalive_time": "net",
+    "net.ipv4.tcp_rmem": "net",
+    "net.ipv4.tcp_syncookies": "net",
+    "net.ipv4.tcp_wmem": "net",
+}
+"""What pods may set, and the namespace that it belongs to: upstream's safe sysctls, none of the unsafe ones."""
 _EVERY_ADDRESS = ("", "0.0.0.0", "::")
 
 
@@ -18,12 +33,27 @@ def refusal(
     pod: Pod, others: Iterable[Pod], labels: Mapping[str, str], allocatable: Mapping[str, str | int]
 ) -> PodFate | None:
     """Why the node refuses the pod; None if it takes it. `others` are the pods it has taken already."""
+    if forbidden := _forbidden_sysctl(pod):
+        return PodFate(reason="SysctlForbidden", message=f"forbidden sysctl: {forbidden}")
     running = [other for other in others if not is_terminal(other)]
     if any(labels.get(key) != value for key, value in pod.spec.node_selector.items()):
         return _predicate("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
     if _conflicts(pod, running):
         return _predicate("NodePorts", "node(s) didn't have free ports for the requested pod ports")
     return _shortage(pod, running, allocatable)
+
+
+def _forbidden_sysctl(pod: Pod) -> str:
+    """What is wrong with the pod's sysctls; empty if nothing is (kubelet/sysctl/allowlist.go)."""
+    context = pod.spec.security_context
+    for one in context.sysctls if context else ():
+        name = one.get("name", "").replace("/", ".")
+        kind = SAFE_SYSCTLS.get(name)
+        if kind is None:
+            return f'"{name}" not allowlisted'
+        if (kind == "net" and pod.spec.host_network) or (kind == "ipc" and pod.spec.host_ipc):
+            return f'"{name}" not allowed with host {kind} enabled'
+    return ""
 
 
 def host_ports(pod: Pod) -> Iterator[ContainerPort]:

@@ -109,7 +109,8 @@ def security(pod: Pod, container: Container, image: Image) -> Security:
     shared = pod.spec.security_context or _NO_SECURITY
     user = shared.run_as_user if own.run_as_user is None else own.run_as_user
     group = shared.run_as_group if own.run_as_group is None else own.run_as_group
-    if own.run_as_non_root or shared.run_as_non_root:
+    non_root = bool(shared.run_as_non_root if own.run_as_non_root is None else own.run_as_non_root)
+    if non_root:
         _refuse_root(pod, container, image, user)
     capabilities = own.capabilities or _NO_CAPABILITIES
     groups = shared.supplemental_groups + (() if shared.fs_group is None else (shared.fs_group,))
@@ -120,6 +121,7 @@ def security(pod: Pod, container: Container, image: Image) -> Security:
         supplemental_groups=groups,
         add_capabilities=capabilities.add,
         drop_capabilities=capabilities.drop,
+        non_root=non_root,
         privileged=own.privileged,
         read_only_root=own.read_only_root_filesystem,
         no_new_privileges=own.allow_privilege_escalation is False,
@@ -143,12 +145,20 @@ def in_mount_order(mounts: Iterable[Mount]) -> tuple[Mount, ...]:
 
 
 def _refuse_root(pod: Pod, container: Container, image: Image, user: int | None) -> None:
-    where = f'(pod: "{pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})", container: {container.name})'
     if user == 0:
-        raise ConfigError(f"container's runAsUser breaks non-root policy {where}")
-    name = image.config.user.partition(":")[0]
-    if user is None and name in ("", "0", "root"):
-        raise ConfigError(f"container has runAsNonRoot and image will run as root {where}")
+        raise ConfigError(f"container's runAsUser breaks non-root policy {_where(pod, container)}")
+    if user is None and image.config.user.partition(":")[0] in ("", "0", "root"):
+        raise ConfigError(root_refused(pod, container))
+
+
+def root_refused(pod: Pod, container: Container) -> str:
+    """The message when the image's user turns out to be root although that is forbidden."""
+    return f"container has runAsNonRoot and image will run as root {_where(pod, container)}"
+
+
+def _where(pod: Pod, container: Container) -> str:
+    name = f"{pod.metadata.name}_{pod.metadata.namespace}({pod.metadata.uid})"
+    return f'(pod: "{name}", container: {container.name})'
 
 
 def _with_image(launch: Launch, container: Container) -> dict[str, str]:

@@ -23,6 +23,7 @@ from sampan.node.images.types import Image, ImageError
 from sampan.node.logs import rotation
 from sampan.node.node import Node
 from sampan.node.pod_resources import PodResources, Prepared
+from sampan.node.runtime import users
 from sampan.node.runtime.types import ContainerError, ContainerSpec, Mount
 from sampan.node.volumes import subpath
 from sampan.node.volumes.errors import VolumeError
@@ -130,14 +131,17 @@ class PodContainers:
         runtime = self.node.runtime
         try:
             root = rootfs.mount_rootfs(image, spec.rootfs, covers=self.node.options.covers)
+            if spec.security.non_root and users.identity(spec.security, root).uid == 0:
+                raise ConfigError(container_spec.root_refused(pod, container))
             await runtime.create(replace(spec, rootfs=root))
             self.node.event(pod, "Normal", "Created", "Container created", container.name, init=init)
             state = await runtime.start(spec.id)
             self.node.event(pod, "Normal", "Started", "Container started", container.name, init=init)
-        except (ContainerError, ImageError, OSError, ValueError) as error:
+        except (ConfigError, ContainerError, ImageError, OSError, ValueError) as error:
             await self.remove(pod, container.name, spec.attempt, spec.id)
             self.node.event(pod, "Warning", "Failed", f"Error: {error}", container.name, init=init)
-            raise StartFailure("CreateContainerError", str(error)) from error
+            kind = "CreateContainerConfigError" if isinstance(error, ConfigError) else "CreateContainerError"
+            raise StartFailure(kind, str(error)) from error
         except BaseException:
             await asyncio.shield(self.remove(pod, container.name, spec.attempt, spec.id))
             raise

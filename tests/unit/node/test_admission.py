@@ -4,8 +4,18 @@ from typing import Any
 
 import pytest
 
-from sampan.api.core_v1 import Container, ContainerPort, Pod, PodSpec, PodStatus, Probe, ResourceRequirements
-from sampan.node.admission import refusal
+from sampan.api.core_v1 import (
+    Container,
+    ContainerPort,
+    Pod,
+    PodSpec,
+    PodStatus,
+    Probe,
+    ResourceRequirements,
+    SecurityContext,
+)
+from sampan.kernel import sysctl
+from sampan.node.admission import SAFE_SYSCTLS, refusal
 from sampan.node.probes import Streak
 from sampan.node.stopping import parse_signal
 
@@ -71,3 +81,51 @@ def test_a_probes_verdict_needs_as_many_outcomes_as_its_thresholds(
 )
 def test_stop_signals_are_read_as_images_write_them(text: str, number: int) -> None:
     assert parse_signal(text) == number
+
+
+@pytest.mark.parametrize(
+    ("name", "spec", "message"),
+    [
+        *((name, {}, None) for name in SAFE_SYSCTLS),
+        ("net/ipv4/tcp_fin_timeout", {}, None),
+        ("net.ipv4.tcp_fin_timeout", {"host_network": True},
+         '"net.ipv4.tcp_fin_timeout" not allowed with host net enabled'),
+        ("kernel.shm_rmid_forced", {"host_ipc": True}, '"kernel.shm_rmid_forced" not allowed with host ipc enabled'),
+        ("kernel.core_pattern", {}, '"kernel.core_pattern" not allowlisted'),
+        ("net.core.somaxconn", {}, '"net.core.somaxconn" not allowlisted'),
+        ("../../srv/file", {}, '"......srv.file" not allowlisted'),
+    ],
+)  # fmt: skip
+def test_sysctls_are_the_safe_ones_of_the_pods_own_namespaces(name: str, spec: dict, message: str | None) -> None:
+    context = SecurityContext(sysctls=({"name": name, "value": "1"},))
+    fate = refusal(pod(security_context=context, **spec), [], LABELS, ROOM)
+    assert (fate and (fate.reason, fate.message)) == (message and ("SysctlForbidden", f"forbidden sysctl: {message}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "namespace"),
+    [
+        ("net.ipv4.ip_forward", "net"),
+        ("net/ipv4/conf/eth0.1/rp_filter", "net"),
+        ("kernel.shmmax", "ipc"),
+        ("kernel.sem", "ipc"),
+        ("fs.mqueue.msg_max", "ipc"),
+        ("kernel.core_pattern", None),
+        ("kernel.semantics", None),
+        ("vm.swappiness", None),
+        ("../../etc/passwd", None),
+        ("net/../kernel/core_pattern", None),
+        ("net/ipv4/../../kernel/core_pattern", None),
+        ("/proc/sys/net/ipv4/ip_forward", None),
+        ("net.ipv4.", None),
+        ("net", None),
+        ("", None),
+    ],
+)
+def test_only_parameters_of_a_namespace_have_a_path(name: str, namespace: str | None) -> None:
+    assert sysctl.namespace_of(name) == namespace
+    if namespace is None:
+        with pytest.raises(ValueError, match="not a kernel parameter"):
+            sysctl.path_of(name)
+    else:
+        assert sysctl.ROOT in sysctl.path_of(name).parents

@@ -46,6 +46,26 @@ PODS: list[tuple[str, Object, str]] = [
     ("no containers", {"spec": {}}, "spec.containers: Required value"),
     ("no image", pod({"image": ""}), "spec.containers[0].image: Required value"),
     ("a name in capitals", pod({"name": "Web"}), 'spec.containers[0].name: Invalid value: "Web": a lowercase RFC 1123'),
+    *(
+        (
+            f"a sysctl called {name}",
+            pod(securityContext={"sysctls": [{"name": name, "value": "1"}]}),
+            f'spec.securityContext.sysctls[0].name: Invalid value: "{name}": must have at most 253 characters and '
+            r"match regex ^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$",
+        )
+        for name in ("../../srv/file", "/etc/x", "kernel..sem", "net.", "Net.ipv4", "a b", "net.ipv4.x" + "x" * 250)
+    ),
+    (
+        "a sysctl twice",
+        pod(securityContext={"sysctls": [{"name": "kernel.sem"}, {"name": "kernel/sem"}]}),
+        'spec.securityContext.sysctls[1].name: Duplicate value: "kernel/sem"',
+    ),
+    (
+        "a sysctl of the node's network",
+        pod(hostNetwork=True, securityContext={"sysctls": [{"name": "net.ipv4.tcp_fin_timeout"}]}),
+        'spec.securityContext.sysctls[0].name: Invalid value: "net.ipv4.tcp_fin_timeout": '
+        "may not be specified when 'hostNetwork' is true",
+    ),
     (
         "two of a name",
         pod(initContainers=[dict(CONTAINER)]),

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -22,6 +23,7 @@ from sampan.kernel.threads import in_thread
 from sampan.node.runtime import conmon, exec, oci, spawn, users
 from sampan.node.runtime.conmon import Paths
 from sampan.node.runtime.crun import Crun
+from sampan.node.runtime.exec import Command
 from sampan.node.runtime.records import Record, number, read_state, write_exit
 from sampan.node.runtime.sessions import AttachSession, ExecSession, attach
 from sampan.node.runtime.types import (
@@ -296,7 +298,8 @@ class Runtime:
     ) -> ExecResult:
         """Run a command in the container and collect its output. Raises ExecTimeout, ContainerError."""
         self._running(container)
-        return await exec.run(exec.command(self._crun, container, argv), timeout=timeout, limit=limit)
+        command = self._command(container, argv)
+        return await exec.run(command, timeout=timeout, limit=limit)
 
     async def open_exec(
         self,
@@ -313,11 +316,10 @@ class Runtime:
         self._running(container)
         extra = {"TERM": "xterm"} if tty else {}
         extra |= env or {}
-        options = exec.environment_options(self._environment(container) | extra) if extra else []
-        line = exec.command(self._crun, container, argv, *options)
+        command = self._command(container, argv, tty=tty, env=extra)
         if tty:
-            return await exec.open_terminal(line, stdin=stdin)
-        return await exec.open_pipes(line, stdin=stdin, stdout=stdout, stderr=stderr)
+            return await exec.open_terminal(command, stdin=stdin)
+        return await exec.open_pipes(command, stdin=stdin, stdout=stdout, stderr=stderr)
 
     async def attach(self, container: str) -> AttachSession:
         """Join the stdio of the container's own program."""
@@ -331,10 +333,14 @@ class Runtime:
     def _paths(self, container: str) -> Paths:
         return Paths(self._containers / container)
 
-    def _environment(self, container: str) -> dict[str, str]:
-        """The environment of the container's own program; crun gives a command either this or what it is told."""
+    def _command(
+        self, container: str, argv: Sequence[str], *, tty: bool = False, env: Mapping[str, str] | None = None
+    ) -> Command:
+        """A command that runs as the container's own program does."""
         config = msgspec.json.decode(self._paths(container).config.read_bytes())
-        return dict(one.split("=", 1) for one in config["process"].get("env") or ())
+        process: dict[str, Any] = config["process"]
+        document = exec.document(process, argv, tty=tty, env=env)
+        return Command(self._crun, container, document, process.get("oomScoreAdj", 0))
 
     def _known(self, container: str) -> ContainerState:
         state = self.state(container)

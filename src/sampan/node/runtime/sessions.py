@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from sampan.kernel.descriptors import Descriptor
 from sampan.node.runtime import conmon
@@ -12,6 +13,10 @@ from sampan.node.runtime.terminal import TerminalTransport
 from sampan.node.runtime.types import ContainerError
 
 ATTACH_PACKET = 32768
+
+
+class Closable(Protocol):
+    def close(self) -> None: ...
 
 
 class ExecSession:
@@ -26,8 +31,11 @@ class ExecSession:
         stderr: asyncio.StreamReader | None,
         terminal: TerminalTransport | None = None,
         kill: Callable[[], None],
+        command: Closable,
     ) -> None:
+        """`command` is what must stay open while the process runs."""
         self._process = process
+        self._command = command
         self._terminal = terminal
         self._kill = kill
         self.stdin = stdin
@@ -46,6 +54,7 @@ class ExecSession:
 
     async def close(self) -> None:
         """End the command if it still runs, and let go of everything."""
+        self._command.close()
         if self._process.returncode is None:
             self._kill()
             await self._process.wait()

@@ -77,6 +77,8 @@ class Security:
     supplemental_groups: tuple[int, ...] = ()
     add_capabilities: tuple[str, ...] = ()
     drop_capabilities: tuple[str, ...] = ()
+    non_root: bool = False
+    """Whether the program must not run as user 0, by whatever name."""
     privileged: bool = False
     read_only_root: bool = False
     no_new_privileges: bool = False

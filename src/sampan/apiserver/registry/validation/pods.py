@@ -3,6 +3,8 @@
 Containers and volumes have files of their own; this one has the rest of the specification.
 """
 
+import re
+
 from sampan.apiserver.registry.validation.addresses import address_errors
 from sampan.apiserver.registry.validation.containers import containers_errors
 from sampan.apiserver.registry.validation.labels import label_errors, selector_errors
@@ -15,6 +17,10 @@ from sampan.machinery.objects import Object
 _RESTART_POLICIES = ("Always", "Never", "OnFailure")
 _DNS_POLICIES = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 _EFFECTS = ("NoExecute", "NoSchedule", "PreferNoSchedule")
+_SYSCTL_MAX = 253
+_SYSCTL_SEGMENT = "[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
+_SYSCTL = re.compile(rf"({_SYSCTL_SEGMENT}[\./])*{_SYSCTL_SEGMENT}")
+_IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
 _NAMESERVERS_MAX = 3
 _DEADLINE_MAX = 2**31 - 1
 _UPDATABLE = (
@@ -35,6 +41,7 @@ def pod_spec_errors(spec: Object, path: str) -> Errors:
     if spec.get("dnsPolicy") == "None" or "dnsConfig" in spec:
         errors += _dns_errors(spec, path)
     errors += _name_errors(spec, path)
+    errors += _sysctl_errors(spec, f"{path}.securityContext.sysctls")
     errors += _number_errors(spec, path)
     for index, toleration in enumerate(spec.get("tolerations") or ()):
         errors += _toleration_errors(toleration, f"{path}.tolerations[{index}]")
@@ -42,6 +49,28 @@ def pod_spec_errors(spec: Object, path: str) -> Errors:
         errors += address_errors(alias.get("ip", ""), f"{path}.hostAliases[{index}].ip")
     for index, spread in enumerate(spec.get("topologySpreadConstraints") or ()):
         errors += _spread_errors(spread, f"{path}.topologySpreadConstraints[{index}]")
+    return errors
+
+
+def _sysctl_errors(spec: Object, path: str) -> Errors:
+    """Names, each once, and none of a namespace that is the node's (upstream: validateSysctls)."""
+    errors: Errors = []
+    seen: set[str] = set()
+    for index, one in enumerate((spec.get("securityContext") or {}).get("sysctls") or ()):
+        name, here = one.get("name") or "", f"{path}[{index}].name"
+        plain = name.replace("/", ".")
+        if not name:
+            errors.append(FieldError.required(here))
+        elif len(name) > _SYSCTL_MAX or not _SYSCTL.fullmatch(name):
+            message = f"must have at most {_SYSCTL_MAX} characters and match regex ^{_SYSCTL.pattern}$"
+            errors.append(FieldError.invalid(here, name, message))
+        elif plain in seen:
+            errors.append(FieldError.duplicate(here, name))
+        elif spec.get("hostNetwork") and plain.startswith("net."):
+            errors.append(FieldError.invalid(here, name, "may not be specified when 'hostNetwork' is true"))
+        elif spec.get("hostIPC") and plain.startswith(_IPC_SYSCTLS):
+            errors.append(FieldError.invalid(here, name, "may not be specified when 'hostIPC' is true"))
+        seen.add(plain)
     return errors
 
 

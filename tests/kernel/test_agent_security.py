@@ -3,16 +3,20 @@ they do not get.
 """
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sampan.client.resources import PODS
+from sampan.kernel import mounts as mountpoints
 from sampan.machinery.errors import Invalid
 from sampan.node.images.store import ImageStore
 from sampan.node.images.types import Image, ImageConfig
 from sampan.node.runtime.runtime import Runtime
-from support.agent import Cluster, cluster, ready, state
+from support.agent import Cluster, cluster, eventually, ready, state
 from support.apiserver import make_pki
 from support.isolated import isolated
 
@@ -151,3 +155,82 @@ async def test_a_container_that_must_not_be_root_is_not_by_any_name(tmp_path: Pa
         await one.create("number", "sleep", "1000", spec=spec, securityContext={"runAsUser": 0})
         await one.until("number", lambda status: "breaks non-root policy" in str(state(status).get("waiting")))
     assert os.geteuid() == 0
+
+
+RACE = """
+import ctypes, os, time
+libc = ctypes.CDLL(None)
+os.chdir("/v")
+os.makedirs("d", exist_ok=True)
+os.path.lexists("s") or os.symlink("%s", "s")
+open("ok", "w").close()
+end = time.time() + 20
+while time.time() < end:
+    libc.syscall(316, -100, b"d", -100, b"s", 2)
+time.sleep(10000)
+"""
+
+
+@isolated
+async def test_a_sub_path_that_is_swapped_meanwhile_mounts_nothing_of_the_machines(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    canary.mkdir()
+    (canary / "file").write_text("mine")
+    mounts = [{"name": "v", "mountPath": "/v"}]
+    probe = {"exec": {"command": ["test", "-e", "/v/ok"]}, "periodSeconds": 1}
+    flip = {"name": "flip", "image": "host", "restartPolicy": "Always", "volumeMounts": mounts, "startupProbe": probe,
+            "command": ["python3", "-c", RACE % canary]}  # fmt: skip
+    spec = {**QUICK, "initContainers": [flip], "volumes": [{"name": "v", "emptyDir": {}}]}
+    victim = ("sh", "-c", "test ! -e /m/file || echo taken > /m/file; exec sleep 1000")
+    async with cluster(tmp_path) as one, one.agent():
+        for number in range(6):
+            await one.create(f"race-{number}", *victim, spec=spec, volumeMounts=[
+                {"name": "v", "mountPath": "/m", "subPath": "d"}
+            ])  # fmt: skip
+        for number in range(6):
+            await one.until(f"race-{number}", lambda status: state(status).get("running") or "message" in str(status))
+        assert (canary / "file").read_text() == "mine"
+
+
+@isolated
+async def test_a_sub_path_is_mounted_anew_for_each_run_and_taken_away_with_its_pod(tmp_path: Path) -> None:
+    volumes = [{"name": "v", "emptyDir": {}}]
+    mounts = [
+        {"name": "v", "mountPath": "/whole"},
+        {"name": "v", "mountPath": "/part", "subPath": "a/b"},
+        {"name": "v", "mountPath": "/same", "subPath": "a/b", "readOnly": True},
+    ]
+    script = "echo again >> /part/runs; cat /same/runs; test $(wc -l < /part/runs) = 2 && exec sleep 1000"
+    async with cluster(tmp_path) as one, one.agent():
+        await one.create("web", "sh", "-c", script, spec={**QUICK, "volumes": volumes}, volumeMounts=mounts)
+        pod = await one.until("web", lambda status: ready(status) and status["containerStatuses"][0]["restartCount"])
+        assert await _exec(one, pod, "cat", "/whole/a/b/runs") == "again\nagain\n"
+        await one.client.delete(PODS, "web", "default")
+        await one.until_gone("web")
+
+        async def clean() -> bool:
+            return not list(one.options.pods.iterdir()) and not mountpoints.below(one.options.pods)
+
+        await eventually(clean, lambda: f"left: {mountpoints.below(one.options.pods)}")
+
+
+@isolated
+async def test_host_paths_are_the_nodes_whatever_links_pods_make_there(tmp_path: Path) -> None:
+    canary = Path(tempfile.mkdtemp(prefix="sampan-canary-", dir="/srv"))
+    (canary / "file").write_text("mine")
+    async with cluster(tmp_path) as one, one.agent():
+
+        async def run(name: str, path: str, script: str) -> str:
+            spec = {**QUICK, "restartPolicy": "Never", "volumes": [{"name": "h", "hostPath": {"path": path}}]}
+            await one.create(name, "sh", "-c", script, spec=spec, volumeMounts=[{"name": "h", "mountPath": "/h"}])
+            pod = await one.until(name, lambda status: "terminated" in state(status))
+            return str(state(pod["status"])["terminated"].get("message", ""))
+
+        await run("first", "/data", f"ln -s {canary} /h/esc; echo shared > /h/file")
+        assert "shared" in await run("second", "/data", "cat /h/file > /dev/termination-log")
+        seen = await run("third", "/data/esc", "ls /h > /dev/termination-log; echo taken > /h/file")
+        assert seen == "file\n"
+        assert "sampan" not in await run("fourth", "/var/run", "ls /h > /dev/termination-log")
+        found = (canary / "file").read_text()
+    shutil.rmtree(canary)
+    assert found == "mine"

@@ -7,7 +7,7 @@ as upstream's correlator does; one series is kept for ten minutes.
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sampan.api.meta_v1 import APIObject
@@ -26,13 +26,15 @@ _CLUSTER_NAMESPACE = "default"
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """What makes two events the same."""
+    """What makes two events the same, as client-go's getEventKey: the object whatever its version, and the words."""
 
     namespace: str
     regarding: tuple[tuple[str, str], ...]
     type: str
     reason: str
     message: str
+    resource_version: str = field(default="", compare=False)
+    """The version of the object that the first of them was about."""
 
 
 @dataclass(slots=True)
@@ -66,7 +68,8 @@ class EventRecorder:
         """Record an event about an object. `kind` and `api_version` are for objects that do not carry them."""
         reference = _reference(regarding, kind, api_version, field_path)
         namespace = reference.get("namespace") or _CLUSTER_NAMESPACE
-        event = _Event(namespace, tuple(sorted(reference.items())), type, reason, message[:1024])
+        version = reference.pop("resourceVersion", "")
+        event = _Event(namespace, tuple(sorted(reference.items())), type, reason, message[:1024], version)
         try:
             self._queue.put_nowait(event)
         except asyncio.QueueFull:
@@ -112,7 +115,8 @@ class EventRecorder:
         moment = times.now()
         return {
             "metadata": {"name": name, "namespace": event.namespace},
-            "involvedObject": dict(event.regarding),
+            "involvedObject": dict(event.regarding)
+            | ({"resourceVersion": event.resource_version} if event.resource_version else {}),
             "type": event.type,
             "reason": event.reason,
             "message": event.message,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sampan.api.core_v1 import Container, Pod, VolumeMount
-from sampan.kernel.mounts import is_read_only
+from sampan.kernel.mounts import is_read_only, unmount_below
 from sampan.kernel.threads import in_thread
 from sampan.machinery.errors import StatusError
 from sampan.node import container_spec, env, pod_resources, rootfs, service_env
@@ -57,6 +57,9 @@ class PodContainers:
         """Remove what an ended run left, but for its log. Raises ContainerError, OSError."""
         await self.node.runtime.delete(container_id)
         await in_thread(rootfs.unmount_rootfs, self._rootfs(container, attempt))
+        places = self._sub_paths(container, attempt)
+        if places.exists():
+            await in_thread(unmount_below, places)
 
     def remove_log(self, pod: Pod, container: str, attempt: int) -> None:
         """Remove the log of a run, older files included. Repeatable."""
@@ -112,7 +115,11 @@ class PodContainers:
     def _mounts(
         self, container: Container, attempt: int, prepared: Prepared, environment: dict[str, str]
     ) -> tuple[Mount, ...]:
-        mounts = [_volume_mount(one, prepared.volumes, environment) for one in container.volume_mounts]
+        places = self._sub_paths(container.name, attempt)
+        mounts = [
+            _volume_mount(one, prepared.volumes, environment, places / str(index))
+            for index, one in enumerate(container.volume_mounts)
+        ]
         mounts += pod_resources.file_mounts(self.resources, {one.mount_path for one in container.volume_mounts})
         if container.termination_message_path:
             message = self.termination_log(container.name, attempt)
@@ -121,6 +128,10 @@ class PodContainers:
             message.chmod(0o666)
             mounts.append(Mount.bind(message, container.termination_message_path))
         return container_spec.in_mount_order(mounts)
+
+    def _sub_paths(self, container: str, attempt: int) -> Path:
+        """Where subPaths of a run are bound, each to a path named after its mount's number."""
+        return self.resources.directory / "containers" / container / f"{attempt}-sub-paths"
 
     def _rootfs(self, container: str, attempt: int) -> Path:
         return self.resources.directory / "containers" / container / str(attempt)
@@ -154,12 +165,13 @@ def log_directory(node: Node, pod: Pod) -> Path:
     return node.options.logs / f"{meta.namespace}_{meta.name}_{meta.uid}"
 
 
-def _volume_mount(mount: VolumeMount, volumes: dict[str, Path], environment: dict[str, str]) -> Mount:
+def _volume_mount(mount: VolumeMount, volumes: dict[str, Path], environment: dict[str, str], place: Path) -> Mount:
+    """The mount of a volume, or of what is bound to `place` if only a part of it is asked for."""
     source = volumes.get(mount.name)
     if source is None:
         raise VolumeError(f'cannot find volume "{mount.name}" to mount into container')
     sub_path = expand(mount.sub_path_expr, environment) if mount.sub_path_expr else mount.sub_path
     if sub_path:
-        source = subpath.resolve(source, sub_path)
+        source = subpath.bind(source, sub_path, place)
     read_only = mount.read_only or is_read_only(source)  # or crun would make a mount anew that is writable
     return Mount.bind(source, mount.mount_path, read_only=read_only, propagation=mount.mount_propagation)

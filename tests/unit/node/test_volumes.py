@@ -1,6 +1,7 @@
 """Files of volumes: what they contain, and that they change all at once."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from sampan.api.core_v1 import (
     Volume,
 )
 from sampan.api.meta_v1 import ObjectMeta
+from sampan.kernel import libc
 from sampan.node.env import Sources
 from sampan.node.fields import PodFacts
 from sampan.node.volumes import atomic, host_path, projected, subpath
@@ -117,19 +119,130 @@ def test_host_paths_are_checked_by_their_type(tmp_path: Path, kind: str, path: s
     (tmp_path / "file").touch()
     source = HostPathSource(path=f"/{path}", type=kind)
     if allowed:
-        assert host_path.resolve(source, tmp_path) == tmp_path / path
-        assert (tmp_path / path).exists()
+        with host_path.find(source, tmp_path) as found:
+            assert os.readlink(found.path) == str(tmp_path / path)
     else:
         with pytest.raises(VolumeError):
-            host_path.resolve(source, tmp_path)
+            host_path.find(source, tmp_path)
 
 
-@pytest.mark.parametrize("path", ["/etc", "../x", "a/../../x", "link/passwd"])
-def test_a_sub_path_never_leaves_its_volume(tmp_path: Path, path: str) -> None:
-    (tmp_path / "link").symlink_to("/etc")
-    with pytest.raises(VolumeError):
-        subpath.resolve(tmp_path, path)
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/data", "data"),
+        ("/absolute", "data"),
+        ("/relative/x", "data/x"),
+        ("/var/run", "run"),
+        ("/out/of/here", "etc/of/here"),
+        ("/up", ""),
+        ("/up/data", "data"),
+        ("/", ""),
+        ("//data//", "data"),
+        ("/loop", None),
+        ("/data/../data", None),
+        ("/magic", None),
+    ],
+)
+def test_host_paths_stay_in_the_nodes_root_whatever_links_are_there(
+    tmp_path: Path, path: str, found: str | None
+) -> None:
+    root = tmp_path / "root"
+    for name in ("data", "etc", "run", "var"):
+        (root / name).mkdir(parents=True)
+    links = {"absolute": "/data", "relative": "data", "var/run": "/run", "out": "/etc", "up": "../../..",
+             "loop": "loop", "magic": "/proc/self/cwd"}  # fmt: skip
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    if found is None:
+        with pytest.raises((VolumeError, OSError)):
+            host_path.find(HostPathSource(path=path, type="Directory"), root)
+        return
+    with host_path.find(HostPathSource(path=path), root) as place:
+        assert os.readlink(place.path) == str(root / found).rstrip("/")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["root"]
+
+
+@pytest.mark.parametrize("path", ["/proc/self/root/etc", "/proc/1/cwd", "/dev/fd/0", "/proc/self/fd/0", "/sys/../etc"])
+def test_kernel_interfaces_are_no_way_out(tmp_path: Path, path: str) -> None:
+    with pytest.raises((VolumeError, OSError)):
+        host_path.find(HostPathSource(path=path), tmp_path)
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/proc/meminfo", "/sys/class", "/dev", "/proc", "/sys"])
+def test_kernel_interfaces_are_the_machines(tmp_path: Path, path: str) -> None:
+    with host_path.find(HostPathSource(path=path), tmp_path) as found:
+        assert os.path.samefile(found.path, path)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("a/b", "a/b"),
+        ("inner", "there"),
+        ("inner/x", "there/x"),
+        ("..data/key", "..2026/key"),
+        ("etc", None),
+        ("etc/passwd", None),
+        ("up", None),
+        ("round/there", None),
+        ("magic", None),
+        ("/etc", None),
+        ("../x", None),
+        ("a/../../x", None),
+    ],
+)
+def test_a_sub_path_never_leaves_its_volume(tmp_path: Path, path: str, found: str | None) -> None:
+    volume = tmp_path / "volume"
+    for name in ("there", "..2026"):
+        (volume / name).mkdir(parents=True)
+    (volume / "..2026/key").touch()
+    links = {
+        "inner": "there",
+        "..data": "..2026",
+        "etc": "/etc",
+        "up": "..",
+        "round": "../volume",
+        "magic": "/proc/self/cwd",
+    }
+    for name, target in links.items():
+        (volume / name).symlink_to(target)
+    if found is None:
+        with pytest.raises(VolumeError):
+            subpath.find(volume, path)
+        return
+    with subpath.find(volume, path) as place:
+        assert os.readlink(place.path) == str(volume / found)
+
+
+def test_a_sub_path_does_not_leave_a_volume_that_is_changed_meanwhile(tmp_path: Path) -> None:
+    """A directory and a link out of the volume are exchanged all the time (race of CVE-2021-25741)."""
+    volume, outside = tmp_path / "volume", tmp_path / "outside"
+    (volume / "d").mkdir(parents=True)
+    outside.mkdir()
+    (volume / "s").symlink_to(outside)
+    over = threading.Event()
+
+    def exchange() -> None:
+        while not over.is_set():
+            libc.call("renameat2", -100, os.fsencode(volume / "d"), -100, os.fsencode(volume / "s"), 2)
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    found: set[str] = set()
+    try:
+        for _ in range(3000):
+            try:
+                with subpath.find(volume, "d") as place:
+                    found.add(os.readlink(place.path))
+            except VolumeError:
+                continue
+    finally:
+        over.set()
+        thread.join()
+    assert found <= {str(volume / "d"), str(volume / "s")}
+    assert found
 
 
 def test_a_sub_path_is_made_if_missing(tmp_path: Path) -> None:
-    assert subpath.resolve(tmp_path, "a/b").is_dir()
+    subpath.find(tmp_path, "a/b").close()
+    assert (tmp_path / "a/b").is_dir()

@@ -82,7 +82,7 @@ class PodVolumes:
                 group = security.fs_group if security else None
                 return empty_dir.make(self._path("empty-dir", volume), volume.empty_dir, group)
             if volume.host_path is not None:
-                return host_path.resolve(volume.host_path, self._node_root())
+                return host_path.bind(volume.host_path, self._node_root(), self._path("host-path", volume))
         except (VolumeError, ImageError, OSError) as error:
             raise VolumeError(_setup_failed(volume, str(error))) from error
         raise VolumeError(_setup_failed(volume, "no volume plugin matched"))

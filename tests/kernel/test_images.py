@@ -96,12 +96,54 @@ async def test_hostile_layers_never_write_outside(tmp_path: Path) -> None:
         "hard link outwards": (("hard", "x", "../outside"),),
         "hard link to nothing": (("hard", "x", "etc/passwd"),),
         "link loop": (("link", "a", "b"), ("link", "b", "a"), ("file", "a/x", "evil")),
+        "whiteout of the parent": (("dir", "x", ""), ("file", ".wh...", "")),
+        "whiteout of a directory's parent": (("dir", "x", ""), ("file", "x/.wh...", "")),
+        "whiteout of the directory": (("file", ".wh..", "")),
+        "whiteout of nothing": (("file", ".wh.", "")),
+        "file below a file": (("file", "x", ""), ("file", "x/y", "")),
+        "hard link to a directory": (("dir", "x", ""), ("hard", "y", "x")),
+        "hard link to itself": (("hard", "x", "x"),),
+        "a name that is too long": (("file", "x" * 300, ""),),
     }
     for name, members in cases.items():
         with pytest.raises(BadImageArchive):
             put(layer(*members), tmp_path / "layers")
         assert os.listdir(outside) == [], name
         assert os.listdir(tmp_path / "layers") == [], name
+
+
+@isolated
+async def test_what_replaces_a_directory_in_a_layer_is_all_that_is_left(tmp_path: Path) -> None:
+    """A link in place of a directory is not followed when the directory's time is set."""
+    canary = tmp_path / "canary"
+    canary.mkdir()
+    before = canary.stat().st_mtime_ns
+    made = put(layer(("dir", "a", ""), ("link", "a", str(canary))), tmp_path / "layers")
+    assert (made / "a").is_symlink()
+    assert canary.stat().st_mtime_ns == before
+    made = put(layer(("dir", "d", ""), ("dir", "d/sub", ""), ("file", "d", "x")), tmp_path / "layers")
+    assert (made / "d").read_text() == "x"
+
+
+@pytest.mark.parametrize("damage", ["cut", "no tar", "wrong gzip", "bomb", "huge header"])
+def test_damaged_and_excessive_layers_are_refused(tmp_path: Path, damage: str) -> None:
+    if os.geteuid():
+        pytest.skip("needs root")
+    good = layer(("file", "x", "y" * 5000))
+    big = tarfile.TarInfo("big")
+    big.size = 1 << 40
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 1 << 36
+    data = {
+        "cut": good[:3000],
+        "no tar": b"no archive at all" * 100,
+        "wrong gzip": gzip.compress(good)[:-20],
+        "bomb": big.tobuf() + bytes(2048),
+        "huge header": header.tobuf() + bytes(4096),
+    }[damage]
+    with pytest.raises(BadImageArchive):
+        put(data, tmp_path / "layers")
+    assert os.listdir(tmp_path / "layers") == []
 
 
 @isolated

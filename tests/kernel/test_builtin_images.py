@@ -9,7 +9,7 @@ import pytest
 
 import sampan
 from sampan.http.client import HTTPClient
-from sampan.kernel import cgroups
+from sampan.kernel import cgroups, mounts
 from sampan.node.images import aliases, builtin
 from sampan.node.images.reference import parse
 from sampan.node.images.store import ImageStore
@@ -91,4 +91,49 @@ async def test_the_state_directory_is_hidden_wherever_it_is(tmp_path: Path) -> N
     root = mount_rootfs(builtin.host((secret,)), tmp_path / "root")
     assert os.listdir(root / str(secret).lstrip("/")) == []
     assert os.listdir(root / "usr") == os.listdir("/usr")
+    unmount_rootfs(tmp_path / "root")
+
+
+LOOK = """
+echo shadow: $(cat /etc/shadow /etc/gshadow /etc/ssh/ssh_host_*_key 2>/dev/null | wc -c)
+echo files: $(find /var/lib /var/log /root /home /etc/ssl/private /run -type f 2>/dev/null | head -3)
+echo written: $(touch /var/cache/x 2>/dev/null && echo yes)
+echo tmp: $(touch /tmp/x /var/tmp/x && echo yes)
+"""
+
+
+@isolated
+async def test_what_is_not_program_is_hidden(tmp_path: Path) -> None:
+    """Passwords, keys, others' data and logs; also with /var as a file system of its own, whose submounts stay as
+    unwritable as itself.
+    """
+    for separate in (False, True):
+        directory = tmp_path / str(separate)
+        directory.mkdir()
+        if separate:
+            mounts.bind("/var", "/var")
+            mounts.tmpfs("/var/cache", mode="1777")
+            builtin._separate_file_systems.cache_clear()
+        runtime = Runtime(directory / "runtime")
+        watching = asyncio.create_task(runtime.run())
+        await start(runtime, builtin.host(()), directory, ("sh", "-c", LOOK))
+        async with asyncio.timeout(DEADLINE):
+            await runtime.wait("one")
+        lines = [line.split(" ", 3)[3] for line in (directory / "log").read_text().splitlines()]
+        written = "written:" if separate else "written: yes"
+        assert lines == ["shadow: 0", "files:", written, "tmp: yes"], (separate, lines)
+        watching.cancel()
+        await clean(runtime, directory)
+    builtin._separate_file_systems.cache_clear()
+
+
+@isolated
+async def test_a_directory_is_hidden_where_it_really_is(tmp_path: Path) -> None:
+    """A home that is a link, or lies behind one, is hidden under its real path."""
+    real = tmp_path / "real" / "home"
+    real.mkdir(parents=True)
+    (real / "secret").write_text("secret")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    root = mount_rootfs(builtin.host((tmp_path / "link" / "home",)), tmp_path / "root")
+    assert os.listdir(root / str(real).lstrip("/")) == []
     unmount_rootfs(tmp_path / "root")

@@ -1,12 +1,15 @@
-"""Layers that hide directories of an image: made once for each set of directories, shared by all its containers.
+"""Mask layers: overlayfs lower layers that hide paths of an image, made once for each set of paths, shared by all its
+containers.
 
-A cover holds an empty, opaque directory for each one to hide, and overlayfs puts it between the image's layers and what
-the container writes. Making those directories anew for each container would be most of its file system work.
+A cover holds an opaque directory for each directory to hide, and a whiteout for each file; overlayfs puts it between
+the image's layers and what the container writes. Making them anew for each container would be most of its file system
+work.
 """
 
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,10 +18,13 @@ from pathlib import Path
 from sampan.kernel import mounts
 
 OPAQUE = "trusted.overlay.opaque"
+SKELETONS = (Path("/var/lib"), Path("/var/log"))
+"""Hidden directories whose own directories stay, empty: programs do not start without theirs."""
 
 
 def cover(place: Path, hidden: Sequence[Path], layers: Sequence[Path]) -> Path | None:
-    """The layer, kept below `place`, that makes `hidden` empty where the layers have it; None if they have none of it.
+    """The layer, kept below `place`, that makes directories of `hidden` empty and takes its files away where the layers
+    have them; None if they have none of it.
 
     Blocks shortly. Raises OSError, also where the file system of `place` cannot mark directories as opaque.
     """
@@ -33,9 +39,9 @@ def cover(place: Path, hidden: Sequence[Path], layers: Sequence[Path]) -> Path |
 
 
 def _is_hidable(path: Path, layers: Sequence[Path]) -> bool:
-    """Whether the uppermost layer that has a directory there has it itself, not a link to another one."""
+    """Whether the uppermost layer that has something there has it itself, not a link to another place."""
     found = (f"{layer}{path}" for layer in layers)
-    original = next((one for one in found if os.path.isdir(one)), None)
+    original = next((one for one in found if os.path.lexists(one)), None)
     return original is not None and not os.path.islink(original)
 
 
@@ -58,14 +64,29 @@ def _make(wanted: Path, hidden: Sequence[Path], layers: Sequence[Path]) -> None:
     try:
         shutil.copystat(layers[0], partial)
         for path in hidden:
-            inside = path.relative_to("/")
-            make_parents(inside, partial, layers)
-            os.setxattr(partial / inside, OPAQUE, b"y")
+            _hide(path, partial, layers)
         partial.rename(wanted)
     except OSError:
         shutil.rmtree(partial)
         if not wanted.is_dir():
             raise
+
+
+def _hide(path: Path, partial: Path, layers: Sequence[Path]) -> None:
+    inside = path.relative_to("/")
+    original = _find(inside, layers)
+    if original is None:
+        make_parents(inside.parent, partial, layers)
+        if not os.path.lexists(partial / inside):
+            os.mknod(partial / inside, stat.S_IFCHR, os.makedev(0, 0))
+        return
+    make_parents(inside, partial, layers)
+    os.setxattr(partial / inside, OPAQUE, b"y")
+    if path in SKELETONS:
+        with os.scandir(original) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    make_parents(inside / entry.name, partial, layers)
 
 
 def make_parents(inside: Path, upper: Path, layers: Sequence[Path]) -> None:
@@ -77,6 +98,9 @@ def make_parents(inside: Path, upper: Path, layers: Sequence[Path]) -> None:
             below = _find(parent, layers)
             if below is not None:
                 shutil.copystat(below, copy)
+                owner = below.stat()
+                os.chown(copy, owner.st_uid, owner.st_gid)
+                copy.chmod(stat.S_IMODE(owner.st_mode))
 
 
 def _find(inside: Path, layers: Sequence[Path]) -> Path | None:

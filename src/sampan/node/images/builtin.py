@@ -1,9 +1,11 @@
 """Images that need no registry: the machine's own root, and the same with Sampan's own interpreter in it.
 
-Their containers see the machine's programs read-only below a writable layer of their own. Users' homes, temporary
-files and Sampan's state stay hidden.
+Their containers see the machine's programs read-only below a writable layer of their own. What is not program stays
+hidden, wherever it really is: users' homes, temporary files, Sampan's state, passwords, private keys, other services'
+data and logs. Programs' directories in /var/lib and /var/log are there, but empty.
 """
 
+import glob
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -19,7 +21,12 @@ HOST = "host"
 SAMPAN = "sampan"
 NAMES = (HOST, SAMPAN)
 START = "from sampan.cli.main import main; raise SystemExit(main())"
-HIDDEN = (Path("/root"), Path("/home"), Path("/tmp"), Path("/var/tmp"), Path("/run"))
+_SECRET = """
+    /root /home /tmp /var/tmp /run /var/lib /var/log /var/spool /var/backups /var/mail /etc/ssl/private
+    /etc/shadow /etc/shadow- /etc/gshadow /etc/gshadow- /etc/sudoers /etc/sudoers.d /etc/krb5.keytab
+"""
+_SECRET_PATTERNS = ("/etc/ssh/ssh_host_*_key", "/etc/security/opasswd*", "/etc/NetworkManager/system-connections")
+_WRITABLE = (Path("/tmp"), Path("/var/tmp"))
 SYSTEM_DIRECTORIES = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/opt", "/srv", "/var", "/nix")
 
 
@@ -42,10 +49,18 @@ def host(
         reference=reference,
         config=config or ImageConfig(command=("sh",), env=(f"PATH={DEFAULT_PATH}",)),
         layers=(Path("/"),),
-        hidden=(*HIDDEN, *hidden),
+        hidden=_hidden(tuple(hidden)),
         files=dict(files or {}),
-        mounts=_separate_file_systems(),
+        mounts=_separate_file_systems(tuple(hidden)),
     )
+
+
+@cache
+def _hidden(more: tuple[Path, ...]) -> tuple[Path, ...]:
+    """What containers must not see, by the paths where it really is."""
+    names = [*_SECRET.split(), *(name for pattern in _SECRET_PATTERNS for name in glob.glob(pattern))]
+    found = dict.fromkeys(Path(path).resolve() for path in [*map(Path, names), *more])
+    return tuple(path for path in found if path != Path("/"))
 
 
 def own(hidden: Sequence[Path]) -> Image:
@@ -76,11 +91,23 @@ def _own_directories() -> list[Path]:
 
 
 def _read_only(path: Path) -> Mount:
-    return Mount.bind(path, str(path), read_only=True)
+    """A mount of the machine's with all that is mounted below it, none of it writable."""
+    return Mount(str(path), str(path), "bind", ("rbind", "rprivate", "rro"))
 
 
 @cache
-def _separate_file_systems() -> tuple[Mount, ...]:
-    """System directories with a file system of their own, which a view of the root alone would show empty."""
+def _separate_file_systems(more: tuple[Path, ...]) -> tuple[Mount, ...]:
+    """System directories with a file system of their own, which a view of the root alone would show empty; and masks
+    over what is to be hidden there, as these mounts lie above the layer that hides the rest.
+    """
     targets = {point.target for point in mounts.mounted()}
-    return tuple(_read_only(Path(name)) for name in SYSTEM_DIRECTORIES if name in targets and Path(name).is_dir())
+    separate = [Path(name) for name in SYSTEM_DIRECTORIES if name in targets and Path(name).is_dir()]
+    masked = [path for path in _hidden(more) if path.exists() and any(one in path.parents for one in separate)]
+    outermost = [path for path in sorted(masked) if not any(other in path.parents for other in masked)]
+    return (*(_read_only(path) for path in separate), *(_mask(path) for path in outermost))
+
+
+def _mask(path: Path) -> Mount:
+    if not path.is_dir():
+        return Mount.bind("/dev/null", str(path), read_only=True)
+    return Mount.tmpfs(str(path), mode="1777" if path in _WRITABLE else "0755")

@@ -72,5 +72,5 @@ def _unpack_in_child(source: IO[bytes], directory: Path, diff_id: str) -> str:
         said = report.read(MAX_REPORT).decode(errors="replace").strip()
     if status:
         why = said.splitlines()[-1] if said else f"its reader ended with status {status}"
-        raise BadImageArchive(f"layer {diff_id} cannot be unpacked: {why}")
+        raise BadImageArchive(f"layer {diff_id} is damaged: {why}")
     return said

@@ -216,9 +216,10 @@ def main(directory: str) -> int:
     """Unpack standard input; the exit status."""
     _confine(directory)
     try:
-        reader = HashingReader(decompressed(open(0, "rb", closefd=False)))
-        _extract(reader, Path("/"))
-        print(reader.drain())
+        with open(0, "rb", closefd=False) as source:
+            reader = HashingReader(decompressed(source))
+            _extract(reader, Path("/"))
+            print(reader.drain())
     except Exception as error:
         print(str(error) or type(error).__name__)
         return 1

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sampan.client.resources import PODS
+from sampan.kernel import cgroups
 from sampan.kernel import mounts as mountpoints
 from sampan.machinery.errors import Invalid
 from sampan.node.images.store import ImageStore
@@ -234,3 +235,23 @@ async def test_host_paths_are_the_nodes_whatever_links_pods_make_there(tmp_path:
         found = (canary / "file").read_text()
     shutil.rmtree(canary)
     assert found == "mine"
+
+
+@isolated
+async def test_a_pod_has_a_group_with_its_limits_and_the_agent_is_spared_before_it(tmp_path: Path) -> None:
+    async with cluster(tmp_path, pod_pids_limit=40) as one, one.agent():
+        resources = {"requests": {"cpu": "500m"}, "limits": {"memory": "64Mi"}}
+        bomb = "for i in $(seq 60); do sleep 1000 & done; echo unlimited > /dev/termination-log; exec sleep 1000"
+        await one.create("web", "sh", "-c", bomb, spec=QUICK, resources=resources)
+        pod = await one.until("web", lambda status: "running" in state(status) or "terminated" in state(status))
+        group = f"{one.options.cgroup_parent}/{pod['metadata']['uid']}"
+        assert len(cgroups.processes(group)) <= 40
+        found = cgroups.hierarchies()
+        if found.version == 1:
+            assert (found.by_controller["cpu"] / group.lstrip("/") / "cpu.shares").read_text() == "512\n"
+            limit = found.by_controller["memory"] / group.lstrip("/") / "memory.limit_in_bytes"
+            assert limit.read_text() == f"{64 << 20}\n"
+        await one.create("best", "sleep", "1000", spec=QUICK)
+        pod = await one.until("best", ready)
+        assert await _exec(one, pod, "cat", "/proc/1/oom_score_adj", "/proc/self/oom_score_adj") == "1000\n1000\n"
+        assert int(Path("/proc/self/oom_score_adj").read_text()) <= 0

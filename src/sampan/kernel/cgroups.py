@@ -102,6 +102,51 @@ def _inherit_controllers(group: Path) -> None:
             file.write_text(" ".join(f"+{name}" for name in sorted(lacking)))
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a group with all below it may have; 0 is unlimited. CPU time in microseconds a period, memory in bytes."""
+
+    cpu_shares: int
+    cpu_quota: int = 0
+    cpu_period: int = 100_000
+    memory: int = 0
+    pids: int = 0
+
+
+def limit(path: str, limits: Limits) -> list[OSError]:
+    """Set a group's limits, each in the hierarchy that has it; returns what this kernel would not take."""
+    errors = []
+    for controller, name, value in _settings(limits, hierarchies().version):
+        root = hierarchies().by_controller.get(controller, hierarchies().unified)
+        if root is None:
+            continue
+        try:
+            (root / path.lstrip("/") / name).write_text(value)
+        except OSError as error:
+            errors.append(error)
+    return errors
+
+
+def _settings(limits: Limits, version: int) -> list[tuple[str, str, str]]:
+    """Controller, file and text of each limit (cgroups-v1/ and cgroup-v2.rst of the kernel's documentation)."""
+    quota, period, pids = limits.cpu_quota, limits.cpu_period, str(limits.pids or "max")
+    if version == 2:
+        weight = 1 + (limits.cpu_shares - 2) * 9999 // 262142
+        return [
+            ("cpu", "cpu.weight", str(weight)),
+            ("cpu", "cpu.max", f"{quota or 'max'} {period}"),
+            ("memory", "memory.max", str(limits.memory or "max")),
+            ("pids", "pids.max", pids),
+        ]
+    return [
+        ("cpu", "cpu.shares", str(limits.cpu_shares)),
+        ("cpu", "cpu.cfs_period_us", str(period)),
+        ("cpu", "cpu.cfs_quota_us", str(quota or -1)),
+        ("memory", "memory.limit_in_bytes", str(limits.memory or -1)),
+        ("pids", "pids.max", pids),
+    ]
+
+
 def add(path: str, pid: int) -> None:
     """Move a process into a group in all hierarchies."""
     for group in _groups(path):

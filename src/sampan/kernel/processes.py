@@ -1,5 +1,6 @@
 """Processes: waiting for those that are no children, ending whole trees, adopting orphans, what they use."""
 
+import contextlib
 import os
 import select
 import signal
@@ -66,6 +67,15 @@ async def gone(pid: int) -> None:
     if process is not None:
         with process:
             await process.readable()
+
+
+def set_oom_score_adj(score: int) -> None:
+    """How soon the kernel kills this process, and those it starts, when memory runs out (-1000 never, 1000 first).
+
+    Without the right to be spared more, it stays as it is.
+    """
+    with contextlib.suppress(PermissionError):
+        Path("/proc/self/oom_score_adj").write_text(str(score))
 
 
 def parents() -> dict[int, int]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sampan.api.core_v1 import Capabilities, Container, Pod, SecurityContext
+from sampan.api.pods import is_sidecar
+from sampan.kernel.cgroups import Limits
 from sampan.machinery import quantity
 from sampan.node.env import ConfigError
 from sampan.node.expansion import expand
@@ -94,13 +96,48 @@ def argv(container: Container, image: Image, environment: Mapping[str, str]) -> 
 
 def resources(container: Container) -> Resources:
     """CPU shares follow the request, quota and memory the limits, as upstream computes them."""
-    limits, requests = container.resources.limits, container.resources.requests
+    limits = container.resources.limits
     cpu_limit = quantity.parse(str(limits.get("cpu", 0))).milli()
-    cpu_request = quantity.parse(str(requests.get("cpu", limits.get("cpu", 0)))).milli()
-    shares = min(max(cpu_request * 1024 // 1000, _MIN_SHARES), _MAX_SHARES)
+    shares = min(max(_cpu_request(container) * 1024 // 1000, _MIN_SHARES), _MAX_SHARES)
     quota = max(cpu_limit * _CPU_PERIOD // 1000, _MIN_QUOTA) if cpu_limit else 0
     memory = quantity.parse(str(limits.get("memory", 0))).value()
     return Resources(cpu_shares=shares, cpu_quota=quota, cpu_period=_CPU_PERIOD, memory_limit=memory)
+
+
+def pod_limits(pod: Pod, pids: int) -> Limits:
+    """The limits of a pod's own group: its containers' sums, a ceiling only where every container has one.
+
+    Containers of other pods compete with the pod as a whole (kubelet/cm/helpers_linux.go, ResourceConfigForPod).
+    """
+    everyone = {one.name: resources(one) for one in (*pod.spec.init_containers, *pod.spec.containers)}
+    milli = _in_all(pod, {name: _cpu_request(one) for name, one in _containers(pod).items()})
+    quotas = {name: one.cpu_quota for name, one in everyone.items()}
+    memories = {name: one.memory_limit for name, one in everyone.items()}
+    return Limits(
+        cpu_shares=min(max(milli * 1024 // 1000, _MIN_SHARES), _MAX_SHARES),
+        cpu_quota=_in_all(pod, quotas) if all(quotas.values()) else 0,
+        cpu_period=_CPU_PERIOD,
+        memory=_in_all(pod, memories) if all(memories.values()) else 0,
+        pids=pids,
+    )
+
+
+def _containers(pod: Pod) -> dict[str, Container]:
+    return {one.name: one for one in (*pod.spec.init_containers, *pod.spec.containers)}
+
+
+def _in_all(pod: Pod, amounts: Mapping[str, int]) -> int:
+    """What a pod needs at most at a time: init containers run one after the other, sidecars beside all after them."""
+    beside = most = 0
+    for init in pod.spec.init_containers:
+        most = max(most, beside + amounts[init.name])
+        beside += amounts[init.name] if is_sidecar(init) else 0
+    return max(most, beside + sum(amounts[one.name] for one in pod.spec.containers))
+
+
+def _cpu_request(container: Container) -> int:
+    limits, requests = container.resources.limits, container.resources.requests
+    return quantity.parse(str(requests.get("cpu", limits.get("cpu", 0)))).milli()
 
 
 def security(pod: Pod, container: Container, image: Image) -> Security:

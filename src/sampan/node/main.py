@@ -16,6 +16,7 @@ from sampan.client.events import EventRecorder
 from sampan.client.informer import Informer
 from sampan.client.resources import NODES, PODS, SERVICES
 from sampan.client.rest import Client
+from sampan.kernel import processes
 from sampan.machinery import quantity
 from sampan.node import eviction, facts, registration
 from sampan.node.images.store import ImageStore
@@ -32,6 +33,8 @@ from sampan.node.server import AgentServer
 
 __all__ = ["AgentOptions", "run"]
 
+OOM_SCORE_ADJ = -999
+"""When memory runs out, pods are killed before the agent is, as upstream's kubelet has it."""
 SWITCH_SECONDS = 0.001
 """How long a thread that makes system calls waits for the event loop to let it go on."""
 
@@ -45,6 +48,7 @@ async def run(options: AgentOptions, ready: Callable[[], None] = lambda: None) -
     """Be the agent of one node until cancelled. `ready` is called once pods can be run."""
     options.root.mkdir(parents=True, exist_ok=True)
     sys.setswitchinterval(SWITCH_SECONDS)
+    processes.set_oom_score_adj(OOM_SCORE_ADJ)
     client = Client(options.config, user_agent="sampan-agent", connections=CONNECTIONS)
     registrar = Registrar(client, options)
     services = Informer(client, SERVICES, Service)

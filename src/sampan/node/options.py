@@ -60,6 +60,8 @@ class AgentOptions:
     """What of the machine hostPath volumes find besides the node's own files."""
     registries: Ways = MACHINE
     """How image registries are reached."""
+    pod_pids_limit: int = 8192
+    """How many processes and threads a pod may have; 0 is unlimited."""
     sync_seconds: float = 10.0
     """How often the status of node and pods is compared with what the API server has."""
     parallel_starts: int = 8

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from sampan.api.core_v1 import Pod
 from sampan.api.pods import serving_containers
-from sampan.node import dns, hosts, leftovers
+from sampan.kernel import cgroups
+from sampan.node import container_spec, dns, hosts, leftovers
 from sampan.node.hosts import PodHostname
 from sampan.node.network import PodSandbox
 from sampan.node.node import Node
@@ -121,7 +122,15 @@ class PodResources:
             elif isinstance(outcome, BaseException):
                 raise outcome
 
+    def _make_group(self, pod: Pod) -> None:
+        """The pod's control group, within which its containers share what the pod may have. Blocks shortly."""
+        group = f"{self._node.options.cgroup_parent}/{pod.metadata.uid}"
+        cgroups.create(group)
+        for error in cgroups.limit(group, container_spec.pod_limits(pod, self._node.options.pod_pids_limit)):
+            log.warning("%s: limits of its control group: %s", pod.metadata.key, error)
+
     async def _make_sandbox(self, pod: Pod) -> PodSandbox:
+        self._make_group(pod)
         names = self._names(pod)
         security = pod.spec.security_context
         return await self._node.network.add(

@@ -205,6 +205,7 @@ def _set_attributes(member: tarfile.TarInfo, path: Path) -> None:
 
 def _confine(directory: str) -> None:
     """From here on `directory` is all that there is, and memory is bounded."""
+    Path("/proc/self/oom_score_adj").write_text("500")  # not as its starter, which is to be spared
     os.umask(0)
     os.chroot(directory)
     os.chdir("/")

@@ -100,3 +100,30 @@ async def test_a_nodes_status_changed_by_hand_comes_true_again(tmp_path: Path) -
             )
 
         await eventually(registered, lambda: "the node did not register again")
+
+
+@isolated
+async def test_a_container_whose_image_is_changed_runs_anew_whatever_the_restart_policy(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as one, one.agent():
+        for policy in ("Always", "Never"):
+            name = policy.lower()
+            await one.create(name, "sleep", "1000", spec={"terminationGracePeriodSeconds": 0, "restartPolicy": policy})
+            await one.until(name, ready)
+            change = {"spec": {"containers": [{"name": "main", "image": "sampan"}]}}
+            await one.client.patch(PODS, name, change, "default", type="strategic")
+            pod = await one.until(
+                name, lambda status: ready(status) and status["containerStatuses"][0]["restartCount"] == 1
+            )
+            assert pod["status"]["containerStatuses"][0]["image"] == "sampan"
+            message = await one.until_event(name, "Killing")
+            assert message == "Container main definition changed, will be restarted"
+
+
+@isolated
+async def test_a_container_that_waits_for_an_image_starts_at_once_when_another_is_named(tmp_path: Path) -> None:
+    async with cluster(tmp_path) as one, one.agent():
+        await one.create("web", "sleep", "1000", image="no-registry.invalid/absent:1")
+        await one.until("web", lambda status: "ImagePull" in str(status.get("containerStatuses")))
+        change = {"spec": {"containers": [{"name": "main", "image": "host"}]}}
+        await one.client.patch(PODS, "web", change, "default", type="strategic")
+        await one.until("web", ready)

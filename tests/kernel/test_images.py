@@ -19,7 +19,14 @@ from sampan.http.messages import Response
 from sampan.http.server import Request, serve
 from sampan.node.images.layers import OPAQUE, unpack
 from sampan.node.images.store import ImageStore
-from sampan.node.images.types import BadImageArchive, Credentials, ImageNeverPull, ImagePullError, RegistryUnreachable
+from sampan.node.images.types import (
+    BadImageArchive,
+    Credentials,
+    ImageInUse,
+    ImageNeverPull,
+    ImagePullError,
+    RegistryUnreachable,
+)
 from sampan.node.rootfs import mount_rootfs, unmount_rootfs
 from support.isolated import isolated
 
@@ -293,3 +300,25 @@ async def test_a_host_program_stands_in_where_there_is_no_registry(tmp_path: Pat
     assert store.find("busybox") == image
     with pytest.raises(RegistryUnreachable):
         await store.ensure("no-such-program:1")
+
+
+@isolated
+async def test_an_image_in_use_is_not_removed(tmp_path: Path) -> None:
+    """Neither by its last name, nor when another image is removed after its name went to a newer one."""
+    store = ImageStore(tmp_path / "store")
+    [first] = await store.load(docker_archive(tmp_path / "a.tar.gz", "app:1", [BASE], Cmd=["run"]))
+    rootfs = tmp_path / "pods" / "rootfs"
+    store.use(first, rootfs)
+    other = ImageStore(tmp_path / "store")
+    with pytest.raises(ImageInUse, match="in use"):
+        other.remove("app:1")
+    store.tag("app:1", "app:2")
+    assert other.remove("app:2")
+    [second] = await store.load(docker_archive(tmp_path / "b.tar.gz", "app:1", [UPPER], Cmd=["run"]))
+    await store.load(docker_archive(tmp_path / "c.tar.gz", "third:1", [BASE, UPPER], Cmd=["x"]))
+    assert other.remove("third:1")
+    assert first.layers[0].is_dir()
+    assert second.layers[0].is_dir()
+    rootfs.rmdir()
+    assert other.remove("app:1")
+    assert not list((tmp_path / "store" / "layers").iterdir())

@@ -141,6 +141,7 @@ class PodContainers:
     async def _run(self, pod: Pod, container: Container, image: Image, spec: ContainerSpec, init: bool) -> Started:
         runtime = self.node.runtime
         try:
+            self.node.images.use(image, spec.rootfs)
             root = rootfs.mount_rootfs(image, spec.rootfs, covers=self.node.options.covers)
             if spec.security.non_root and users.identity(spec.security, root).uid == 0:
                 raise ConfigError(container_spec.root_refused(pod, container))

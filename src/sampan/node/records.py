@@ -51,6 +51,8 @@ class Record:
     container_id: str = ""
     image: str = ""
     image_id: str = ""
+    declared: str = ""
+    """The image as the pod's container named it when the run began."""
     restart_count: int = 0
     running_since: float | None = None
     exit: Exit | None = None
@@ -70,13 +72,14 @@ class Record:
     def succeeded(self) -> bool:
         return self.exit is not None and self.exit.code == 0
 
-    def begin(self, container_id: str, image: str, image_id: str, now: float) -> "Record":
+    def begin(self, container_id: str, image: str, image_id: str, now: float, declared: str = "") -> "Record":
         """The record once a new run has started."""
         ran_before = bool(self.container_id)
         return Record(
             container_id=container_id,
             image=image,
             image_id=image_id,
+            declared=declared,
             restart_count=self.restart_count + ran_before,
             running_since=now,
             last_exit=self.exit or self.last_exit,
@@ -93,6 +96,10 @@ class Record:
     def end(self, ended: Exit) -> "Record":
         """The record once the run has ended."""
         return replace(self, running_since=None, exit=ended, waiting=None, started=False, ready=False)
+
+    def is_outdated(self, container: Container) -> bool:
+        """Whether the pod names another image now than when the run began: the container must run anew."""
+        return bool(self.declared) and self.declared != container.image
 
     def forget_run(self) -> "Record":
         """The record after the sandbox was lost: its run counts as the previous one, and it must run again."""

@@ -75,7 +75,8 @@ class PodWorker:
 
     def update(self, pod: Pod) -> None:
         """The pod changed in the API."""
-        self.pod = pod
+        before, self.pod = self.pod, pod
+        self._forget_failures_of_other_images(before)
         self._resources.update(pod)
         self._status.observe(pod)
         if pod.status.phase == "Failed" and self._status.phase in ("Pending", "Running"):
@@ -83,6 +84,14 @@ class PodWorker:
         if self._patience and is_terminating(pod):
             self._patience.shorten(self._grace_seconds())
         self._wake.set()
+
+    def _forget_failures_of_other_images(self, before: Pod) -> None:
+        """A container that waits for an image is started at once when another is named."""
+        images = {one.name: one.image for one in (*before.spec.init_containers, *before.spec.containers)}
+        for one in (*self.pod.spec.init_containers, *self.pod.spec.containers):
+            record = self.records.get(one.name)
+            if record and not record.running and images.get(one.name) != one.image:
+                self.records[one.name] = replace(record, not_before=0.0, waiting=None, backoff=NO_BACKOFF)
 
     def reconcile_status(self) -> None:
         """Write the status again if the API server's copy differs."""
@@ -107,7 +116,8 @@ class PodWorker:
         container = self._container(state.name)
         message = self.containers.termination_log(state.name, state.attempt)
         self._supervision.forget(state.name)
-        self._put(state.name, record.end(ending.exit_of(container, state, message)))
+        ended = record.end(ending.exit_of(container, state, message))
+        self._put(state.name, ended.forget_run() if record.is_outdated(container) else ended)
 
     def _started(self, name: str) -> None:
         ready = self._container(name).readiness_probe is None
@@ -155,6 +165,9 @@ class PodWorker:
         current = self._plan(now)
         for name in current.start:
             self._spawn(name, self._bring_up(self._container(name)))
+        for name, record in self.records.items():
+            if record.running and name not in current.stop and record.is_outdated(self._container(name)):
+                self._stop(name, f"Container {name} definition changed, will be restarted")
         for name in current.stop:
             self._stop(name, f"Stopping container {name}")
         self._note_back_off(current)
@@ -218,7 +231,8 @@ class PodWorker:
             self._node.event(self.pod, "Warning", "Failed", f"Error: {_told(error)}", name, init=self._is_init(name))
             self._failed_to_start(name, before, UnexpectedFailure("CreateContainerError", _told(error), retry_after))
             return
-        self._put(name, replace(before.begin(run.id, run.image, run.image_id, run.at), backoff=backoff))
+        begun = before.begin(run.id, run.image, run.image_id, run.at, container.image)
+        self._put(name, replace(begun, backoff=backoff))
         try:
             await self._accompany(container, run)
         except Exception:

@@ -3,6 +3,7 @@
     images/<config digest>.json   what an image consists of
     layers/<diff id>/             one unpacked layer
     names.json                    which name means which image; changed under a lock, replaced as a whole
+    uses/<config digest>/         a note for each container: where its root file system is
     busybox/                      the root of containers that see the machine's busybox alone
 
 Everything appears by rename, so a reader never sees half of anything, and a process killed leaves only `.unpack-` and
@@ -36,6 +37,7 @@ from sampan.node.images.types import (
     Credentials,
     Image,
     ImageConfig,
+    ImageInUse,
     ImageNeverPull,
     ImagePullError,
     RegistryUnreachable,
@@ -226,15 +228,44 @@ class ImageStore:
     def remove(self, reference: str) -> bool:
         """Forget a name, and the image's data if no other name needs them. False if there was none.
 
-        Containers that run keep what they use: their mounts hold the directories.
+        Raises ImageInUse rather than take the files away from under a container, of whatever cluster.
         """
         with self._changing_names() as known:
-            if known.pop(str(parse(reference)), None) is None:
+            ident = known.get(str(parse(reference)))
+            if ident is None:
                 return False
+            users = self._users(ident)
+            if users and list(known.values()).count(ident) == 1:
+                more = f" and {len(users) - 1} more" if len(users) > 1 else ""
+                raise ImageInUse(f'image "{reference}" is in use by the container at {users[0]}{more}')
+            del known[str(parse(reference))]
             with self._adding(wait=False) as alone:
                 if alone:
                     self._sweep(set(known.values()))
         return True
+
+    def use(self, image: Image, rootfs: Path) -> None:
+        """Note that a container uses the image for as long as its directory `rootfs` exists. Blocks shortly."""
+        if image.id.startswith("host:"):
+            return
+        uses = self._uses(image.id)
+        for directory in (rootfs, uses):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (uses / hashlib.sha256(os.fsencode(rootfs)).hexdigest()[:32]).write_bytes(os.fsencode(rootfs))
+
+    def _uses(self, ident: str) -> Path:
+        return self.root / "uses" / ident.removeprefix("sha256:")
+
+    def _users(self, ident: str) -> list[Path]:
+        """The directories of containers that use an image; notes about those that are gone are removed."""
+        found = []
+        for note in sorted(self._uses(ident).glob("*")):
+            directory = Path(os.fsdecode(note.read_bytes()))
+            if directory.exists():
+                found.append(directory)
+            else:
+                note.unlink(missing_ok=True)
+        return found
 
     @contextmanager
     def _adding(self, *, wait: bool = True) -> Iterator[bool]:
@@ -248,6 +279,12 @@ class ImageStore:
                 yield True
 
     def _sweep(self, kept: set[str]) -> None:
+        """Remove all images but those kept and those in use, and every layer that none of these has."""
+        for uses in (self.root / "uses").glob("*"):
+            if self._users(uses.name):
+                kept.add(f"sha256:{uses.name}")
+            else:
+                shutil.rmtree(uses, ignore_errors=True)
         needed: set[str] = set()
         for file in self._images.iterdir():
             record = msgspec.json.decode(file.read_bytes(), type=ImageRecord)

@@ -68,6 +68,10 @@ class ImagePullError(ImageError):
     """The registry did not give the image: unreachable, not found, not allowed, damaged."""
 
 
+class ImageInUse(ImageError):
+    """Containers have the image's layers mounted, so that it cannot be removed."""
+
+
 class BadImageArchive(ImageError):
     """An archive is not an image, or tries to write outside of it."""
 

@@ -114,37 +114,38 @@ class Limits:
 
 
 def limit(path: str, limits: Limits) -> list[OSError]:
-    """Set a group's limits, each in the hierarchy that has it; returns what this kernel would not take."""
+    """Set a group's limits, each in the hierarchy that has it, where the group is made if it is not there; returns what
+    this kernel would not take. In other hierarchies whoever puts processes into the group makes it.
+    """
     errors = []
     for controller, name, value in _settings(limits, hierarchies().version):
         root = hierarchies().by_controller.get(controller, hierarchies().unified)
         if root is None:
             continue
+        group = root / path.lstrip("/")
         try:
-            (root / path.lstrip("/") / name).write_text(value)
+            if not group.is_dir():
+                group.mkdir(parents=True, exist_ok=True)
+                _inherit_controllers(group)
+            (group / name).write_text(value)
         except OSError as error:
             errors.append(error)
     return errors
 
 
 def _settings(limits: Limits, version: int) -> list[tuple[str, str, str]]:
-    """Controller, file and text of each limit (cgroups-v1/ and cgroup-v2.rst of the kernel's documentation)."""
-    quota, period, pids = limits.cpu_quota, limits.cpu_period, str(limits.pids or "max")
+    """Controller, file and text of each limit that is one (cgroups-v1/ and cgroup-v2.rst of the kernel)."""
+    quota, period = limits.cpu_quota, limits.cpu_period
     if version == 2:
-        weight = 1 + (limits.cpu_shares - 2) * 9999 // 262142
-        return [
-            ("cpu", "cpu.weight", str(weight)),
-            ("cpu", "cpu.max", f"{quota or 'max'} {period}"),
-            ("memory", "memory.max", str(limits.memory or "max")),
-            ("pids", "pids.max", pids),
-        ]
-    return [
-        ("cpu", "cpu.shares", str(limits.cpu_shares)),
-        ("cpu", "cpu.cfs_period_us", str(period)),
-        ("cpu", "cpu.cfs_quota_us", str(quota or -1)),
-        ("memory", "memory.limit_in_bytes", str(limits.memory or -1)),
-        ("pids", "pids.max", pids),
-    ]
+        found = [("cpu", "cpu.weight", str(1 + (limits.cpu_shares - 2) * 9999 // 262142))]
+        found += [("cpu", "cpu.max", f"{quota} {period}")] if quota else []
+        found += [("memory", "memory.max", str(limits.memory))] if limits.memory else []
+    else:
+        found = [("cpu", "cpu.shares", str(limits.cpu_shares))]
+        if quota:
+            found += [("cpu", "cpu.cfs_period_us", str(period)), ("cpu", "cpu.cfs_quota_us", str(quota))]
+        found += [("memory", "memory.limit_in_bytes", str(limits.memory))] if limits.memory else []
+    return found + ([("pids", "pids.max", str(limits.pids))] if limits.pids else [])
 
 
 def add(path: str, pid: int) -> None:

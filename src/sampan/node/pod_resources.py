@@ -125,7 +125,6 @@ class PodResources:
     def _make_group(self, pod: Pod) -> None:
         """The pod's control group, within which its containers share what the pod may have. Blocks shortly."""
         group = f"{self._node.options.cgroup_parent}/{pod.metadata.uid}"
-        cgroups.create(group)
         for error in cgroups.limit(group, container_spec.pod_limits(pod, self._node.options.pod_pids_limit)):
             log.warning("%s: limits of its control group: %s", pod.metadata.key, error)
 

@@ -39,7 +39,8 @@ def test_both_versions_of_control_groups_have_a_file_for_each_limit():
     assert {one[1:] for one in cgroups._settings(limits, 2)} == {
         ("cpu.weight", "39"), ("cpu.max", "50000 100000"), ("memory.max", "1048576"), ("pids.max", "10")
     }  # fmt: skip
-    assert {one[1:] for one in cgroups._settings(Limits(2), 1)} == {
-        ("cpu.shares", "2"), ("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "-1"),
-        ("memory.limit_in_bytes", "-1"), ("pids.max", "max"),
+    assert {one[1:] for one in cgroups._settings(limits, 1)} == {
+        ("cpu.shares", "1024"), ("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "50000"),
+        ("memory.limit_in_bytes", "1048576"), ("pids.max", "10"),
     }  # fmt: skip
+    assert [one[1] for one in cgroups._settings(Limits(2), 1)] == ["cpu.shares"]

@@ -5,6 +5,8 @@ import os
 import struct
 from pathlib import Path
 
+from sampan.kernel.descriptors import Descriptor
+
 DEVICE = Path("/dev/net/tun")
 TUNSETIFF, TUNSETPERSIST = 0x400454CA, 0x400454CB
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
@@ -14,9 +16,6 @@ def create(name: str) -> None:
     """Make a tap in the calling thread's network namespace that stays there, without carrier while no process is
     attached. Raises OSError, also where the kernel has none.
     """
-    descriptor = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
-        fcntl.ioctl(descriptor, TUNSETPERSIST, 1)
-    finally:
-        os.close(descriptor)
+    with Descriptor.open(DEVICE, os.O_RDWR) as device:
+        fcntl.ioctl(device.fileno(), TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
+        fcntl.ioctl(device.fileno(), TUNSETPERSIST, 1)

@@ -42,6 +42,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host-network", action="store_true", help="let this machine itself reach nodes, pods and Services"
     )
+    parser.add_argument(
+        "--no-load-balancer", "--no-lb", action="store_true", help="give Services of type LoadBalancer no address"
+    )
     for name, (field, kind, help) in FLAGS.items():
         parser.add_argument(name, dest=field, type=kind, default=None, help=help)
 
@@ -73,6 +76,8 @@ def _configuration(options: argparse.Namespace) -> ClusterConfig:
             fields["dns"] = dns | {"nodeLocal": True}
         if options.host_network:
             fields["hostNetwork"] = True
+        if options.no_load_balancer and isinstance(balancer := fields.get("loadBalancer", {}), dict):
+            fields["loadBalancer"] = balancer | {"enabled": False}
         return configuration.located(configuration.build(fields, source=str(options.config or "flags")))
     except configuration.ConfigError as error:
         raise CommandError(str(error)) from error

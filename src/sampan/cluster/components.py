@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hmac
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sampan.client.config import Config
-from sampan.cluster import view
+from sampan.cluster import lan, view
 from sampan.cluster.config import ClusterConfig
 from sampan.cluster.paths import ClusterPaths
 
 API_PORT = 6443
+HEALTH_PORT = 10248
+"""Of each node's agent, on the node's loopback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +86,10 @@ def _node(config: ClusterConfig, index: int) -> tuple[Component, Component]:
     def proxy(context: Context) -> Any:
         return _proxy(context, index)
 
+    services = "sampan.cluster.nodeservices:run" if config.load_balancer.enabled else "sampan.proxy.main:run"
     return (
         Component(name=f"{name}-agent", run="sampan.node.main:run", options=agent, node=name, after=("apiserver",)),
-        Component(name=f"{name}-proxy", run="sampan.proxy.main:run", options=proxy, node=name, after=("apiserver",)),
+        Component(name=f"{name}-proxy", run=services, options=proxy, node=name, after=("apiserver",)),
     )
 
 
@@ -138,7 +142,17 @@ def _deciders(context: Context) -> Any:
         ca_file=context.paths.pki / "ca.crt",
         health_port=10257,
     )
-    return DecidersOptions(controllers, SchedulerOptions(config=client_config(context, "scheduler"), health_port=10259))
+    scheduler = SchedulerOptions(config=client_config(context, "scheduler"), health_port=10259)
+    return DecidersOptions(controllers, scheduler, _load_balancer(context))
+
+
+def _load_balancer(context: Context) -> Any:
+    if not context.config.load_balancer.enabled:
+        return None
+    from sampan.loadbalancer.controller import ControllerOptions
+
+    pools = context.config.load_balancer_pools
+    return ControllerOptions(config=client_config(context, "controller-manager"), pools=pools)
 
 
 def _agent(context: Context, index: int) -> Any:
@@ -168,6 +182,7 @@ def _agent(context: Context, index: int) -> Any:
         taints=tuple({"key": taint.key, "value": taint.value, "effect": taint.effect} for taint in node.taints),
         kubernetes_version=config.kubernetes_version,
         cgroup_parent=f"/{node.name}",
+        health_port=HEALTH_PORT,
         hidden=(paths.root,),
         extra_mounts=tuple(
             NodeMount(Path(one.host_path), one.container_path, one.read_only) for one in node.extra_mounts
@@ -186,13 +201,34 @@ def _proxy(context: Context, index: int) -> Any:
 
     config = context.config
     name = config.node_list[index].name
-    return ProxyOptions(
+    proxy = ProxyOptions(
         node_name=name,
         node_ips=(config.node_ip(index),),
         config=client_config(context, "proxy"),
         mode=config.proxy_mode,
         mode_file=ModeFile(context.paths.proxy_mode, answer=context.paths.proxy_mode_answers / name),
         cluster_cidr=config.network.pods,
+        ipvs_strict_arp=config.load_balancer.enabled,
+    )
+    if not config.load_balancer.enabled:
+        return proxy
+    from sampan.cluster.nodeservices import NodeServicesOptions
+
+    return NodeServicesOptions(proxy, _speaker(context, name))
+
+
+def _speaker(context: Context, node: str) -> Any:
+    """Every node's speaker has the same secret, which is made of one that never leaves the box."""
+    from sampan.loadbalancer.speaker import SpeakerOptions
+
+    authority = (context.paths.pki / "ca.key").read_bytes()
+    return SpeakerOptions(
+        node_name=node,
+        interface=lan.NODE_LINK,
+        config=client_config(context, "proxy"),
+        key=hmac.digest(authority, b"load balancer heartbeats", "sha256"),
+        pools=context.config.load_balancer_pools,
+        health_url=f"http://127.0.0.1:{HEALTH_PORT}/healthz",
     )
 
 

@@ -9,6 +9,7 @@ A file holds the same fields in camelCase:
     isolated: true        # no way out to the machine's network; or allowHostLoopback: true (`outbound.py`)
     hostNetwork: true     # the machine itself reaches nodes, pods and Services (docs/reach.md)
     network: {nodes: 10.2.2.0/24, pods: 10.244.0.0/16, services: 10.96.0.0/12, domain: cluster.local}
+    loadBalancer: {enabled: true, pools: [{name: default, addresses: [10.2.2.200-10.2.2.250]}]}
 
 `components.py` turns a ClusterConfig into the processes that make it real.
 """
@@ -23,7 +24,10 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from sampan.cluster import loadbalancing
+from sampan.cluster.loadbalancing import LoadBalancer
 from sampan.cluster.paths import DEFAULT_NAME
+from sampan.loadbalancer.pools import Pool
 from sampan.machinery import names, schema
 
 MAX_NODES = 200
@@ -112,6 +116,7 @@ class ClusterConfig(_Data, frozen=True):
     isolated: bool = False
     allow_host_loopback: bool = False
     host_network: bool = False
+    load_balancer: LoadBalancer = LoadBalancer()
 
     @property
     def node_list(self) -> list[NodeConfig]:
@@ -146,6 +151,12 @@ class ClusterConfig(_Data, frozen=True):
 
     def node_ip(self, index: int) -> str:
         return str(IPv4Network(self.network.nodes)[FIRST_NODE_HOST + index])
+
+    @property
+    def load_balancer_pools(self) -> tuple[Pool, ...]:
+        """Where Services of type LoadBalancer get their addresses from."""
+        lan = IPv4Network(self.network.nodes)
+        return loadbalancing.pools(self.load_balancer, lan, len(self.node_list), FIRST_NODE_HOST)
 
     def pod_cidr(self, index: int) -> str:
         """The index-th /24 of the pods' range."""
@@ -322,6 +333,9 @@ def _fit_problems(config: ClusterConfig) -> Iterator[str]:
     by_field = dict(given)
     if by_field["network.nodes"].num_addresses < FIRST_NODE_HOST + count + 1:
         yield f"network.nodes: {config.network.nodes} has no room for {count} nodes"
+    else:
+        node_ips = [config.node_ip(index) for index in range(count)]
+        yield from loadbalancing.problems(config.load_balancer, by_field["network.nodes"], node_ips, FIRST_NODE_HOST)
     if by_field["network.pods"].num_addresses < count << 8:
         yield f"network.pods: {config.network.pods} has no /24 for each of {count} nodes"
     if not config.isolated and not config.outbound_range:

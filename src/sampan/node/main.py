@@ -16,6 +16,8 @@ from sampan.client.events import EventRecorder
 from sampan.client.informer import Informer
 from sampan.client.resources import NODES, PODS, SERVICES
 from sampan.client.rest import Client
+from sampan.http.health import Health
+from sampan.http.server import Server
 from sampan.kernel import processes
 from sampan.machinery import quantity
 from sampan.node import eviction, facts, registration
@@ -78,6 +80,7 @@ async def _serve(
     pods = Informer(node.client, PODS, Pod, field_selector=f"spec.nodeName={node.options.node_name}")
     pods.add_handler(manager.pod_changed)
     server = AgentServer(node, manager)
+    health: Server | None = None
     try:
         follow_nodes(nodes, node, group)
         group.create_task(node.runtime.run())
@@ -86,6 +89,8 @@ async def _serve(
         group.create_task(manager.keep_statuses())
         group.create_task(eviction.watch(node, manager.workers.values))
         await server.start()
+        if node.options.health_port is not None:
+            health = await Health().serve("127.0.0.1", node.options.health_port)
         await pods.wait_synced()
         manager.adopt_orphans(pods.items())
         group.create_task(manager.sweep())
@@ -95,6 +100,8 @@ async def _serve(
         await registrar.run(nodes)
     finally:
         await server.close()
+        if health is not None:
+            await health.close()
         await manager.leave()
         node.runtime.close()
         node.objects.close()

@@ -44,6 +44,8 @@ class AgentOptions:
     client_ca: Path | None = None
     """Without these three the agent serves no API: no logs, no exec."""
     port: int = 10250
+    health_port: int | None = None
+    """Of /healthz on the loopback address, as kubelet's 10248; None: it is not served."""
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Mapping[str, str], ...] = ()
     capacity: Mapping[str, str] = field(default_factory=dict)

@@ -46,10 +46,17 @@ class ServiceSpec(Struct, frozen=True):
     traffic_distribution: str | None = None
 
 
+class PortStatus(Struct, frozen=True):
+    port: int = 0
+    protocol: str = ""
+    error: str | None = None
+
+
 class LoadBalancerIngress(Struct, frozen=True):
     ip: str = ""
     hostname: str = ""
     ip_mode: str | None = None
+    ports: tuple[PortStatus, ...] = ()
 
 
 class LoadBalancerStatus(Struct, frozen=True):

@@ -1,0 +1,104 @@
+"""Raw Ethernet frames: packet(7) sockets with a classic BPF filter in the kernel, and joining of multicast groups.
+
+`arp.py` and `ndp.py` have the filters and what is in the frames.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import socket
+import struct
+from collections.abc import Sequence
+
+SO_ATTACH_FILTER = 26
+SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
+FRAME = 2048
+"""Bytes that are read of a frame: all that is of interest here is much shorter."""
+
+Instruction = tuple[int, int, int, int]
+"""Of classic BPF: code, jump if true, jump if false, constant."""
+
+LOAD_HALF, LOAD_BYTE, JUMP_IF_EQUAL, RETURN = 0x28, 0x30, 0x15, 0x06
+_INSTRUCTION = struct.Struct("=HBBI")
+_PROGRAM = struct.Struct("@HP")
+
+
+def matching(*tests: tuple[int, int, int]) -> tuple[Instruction, ...]:
+    """A program that passes frames of which every test holds: (load instruction, offset, value)."""
+    program: list[Instruction] = []
+    for index, (load, offset, value) in enumerate(tests):
+        to_the_end = 2 * (len(tests) - index) - 1
+        program += [(load, 0, 0, offset), (JUMP_IF_EQUAL, 0, to_the_end, value)]
+    return (*program, (RETURN, 0, 0, FRAME), (RETURN, 0, 0, 0))
+
+
+class PacketSocket:
+    """Frames of one protocol on one interface, as far as a filter passes them; never those that this machine sends.
+
+    It does not block: `receive` gives None when there is nothing, also when the interface is down.
+    """
+
+    def __init__(self, interface: str, protocol: int, program: Sequence[Instruction] = ()) -> None:
+        """Raises OSError (no such interface, not allowed)."""
+        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+        self._socket = socket.socket(socket.AF_PACKET, kind, 0)  # protocol 0: it hears nothing before it is bound
+        try:
+            if program:
+                _attach(self._socket, program)
+            with contextlib.suppress(OSError):  # Linux 4.20
+                self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+            self._socket.bind((interface, protocol))
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def receive(self) -> bytes | None:
+        try:
+            frame, sender = self._socket.recvfrom(FRAME)
+        except OSError:
+            return None
+        return None if sender[2] == socket.PACKET_OUTGOING else frame
+
+    def send(self, frame: bytes) -> None:
+        """Send a whole frame. Raises OSError (the interface is down or gone, its queue is full)."""
+        self._socket.send(frame)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _attach(sock: socket.socket, program: Sequence[Instruction]) -> None:
+    code = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*one) for one in program))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, _PROGRAM.pack(len(program), ctypes.addressof(code)))
+
+
+class Groups:
+    """IPv6 multicast groups that one interface is a member of, for as long as this is open.
+
+    The kernel sends the reports (MLD) without which a switch need not pass a group's packets on.
+    """
+
+    def __init__(self, interface: str) -> None:
+        self._index = socket.if_nametoindex(interface)
+        self._socket = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._joined: set[bytes] = set()
+
+    def follow(self, groups: set[bytes]) -> None:
+        """Be a member of exactly these groups (addresses of 16 bytes). Raises OSError."""
+        for group in self._joined - groups:
+            self._joined.discard(group)
+            with contextlib.suppress(OSError):
+                self._change(socket.IPV6_LEAVE_GROUP, group)
+        for group in groups - self._joined:
+            self._change(socket.IPV6_JOIN_GROUP, group)
+            self._joined.add(group)
+
+    def _change(self, option: int, group: bytes) -> None:
+        self._socket.setsockopt(socket.IPPROTO_IPV6, option, group + struct.pack("@I", self._index))
+
+    def close(self) -> None:
+        self._socket.close()

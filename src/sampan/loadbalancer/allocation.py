@@ -1,0 +1,239 @@
+"""Which Service gets which address: one pure function over all of them.
+
+`plan` decides for all Services together, so that the answer depends on what they ask for and hold, never on the order
+of events or on who asks again after a restart. What is held stays, the older Service first; then come requests for a
+certain address, then all others. `controller.py` writes what has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sampan.loadbalancer.pools import Pool, parse_address
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What one Service asks for and what it holds. All addresses are in canonical form.
+
+    `families` in the order of the Service's; with `needs_all`, some of them are no use alone. `backend` tells sets of
+    endpoints apart under externalTrafficPolicy Local and is empty under Cluster. `held` has its addresses so far, and
+    `shown` those that its status still tells the proxies.
+    """
+
+    key: str
+    uid: str
+    created: str = ""
+    namespace: str = "default"
+    labels: dict[str, str] = field(default_factory=dict)
+    families: tuple[int, ...] = (4,)
+    needs_all: bool = True
+    wanted: tuple[str, ...] = ()
+    pool: str = ""
+    sharing_key: str = ""
+    ports: frozenset[tuple[str, int]] = frozenset()
+    backend: str = ""
+    held: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+    is_terminating: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """The addresses of a Service, in the order of its families, and the pools they are of. `lost` says why it has no
+    longer one that it held, if so."""
+
+    addresses: tuple[str, ...]
+    pools: tuple[str, ...]
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Why a Service has no address."""
+
+    reason: str
+    lost: str = ""
+
+
+Outcome = Assigned | Refused
+
+
+def plan(
+    requests: Iterable[Request], pools: Sequence[Pool], others: Mapping[str, str] | None = None
+) -> dict[str, Outcome]:
+    """The outcome for each Service, by uid. No two Services get one address unless they may share it.
+
+    `others` are addresses that Services which are not asking here have (whose, as `namespace/name`): nobody gets those.
+    """
+    ordered = sorted(requests, key=lambda each: (each.created, each.uid))
+    table = _Table(pools, others or {})
+    for each in ordered:
+        table.keep(each)
+    for each in ordered:
+        table.wait_for(each)
+    named_first = sorted(ordered, key=lambda each: not each.wanted)
+    return {each.uid: table.complete(each) for each in named_first}
+
+
+class _Table:
+    """Who uses which address, filled as `plan` goes along."""
+
+    def __init__(self, pools: Sequence[Pool], others: Mapping[str, str]) -> None:
+        self._blocked: dict[str, list[tuple[str, str]]] = {address: [("", key)] for address, key in others.items()}
+        self._pools = sorted(pools, key=lambda pool: (not pool.is_restricted, pool.priority or float("inf")))
+        self._users: dict[str, list[Request]] = {}
+        self._kept: dict[str, dict[int, str]] = {}
+        self._lost: dict[str, str] = {}
+        self._shared: dict[str, list[str]] = {}
+        self._cursors: dict[tuple[str, int], tuple[str | None, Iterator[str]]] = {}
+
+    def keep(self, request: Request) -> None:
+        """Let a Service keep what it holds, as far as it may."""
+        kept = self._kept[request.uid] = {}
+        for address in request.held:
+            parsed = parse_address(address)
+            family = parsed.version if parsed else 0
+            if request.is_terminating:
+                problem = ""  # its rules stand until it is gone, and so does its claim
+            elif request.problem:
+                problem = request.problem
+            elif family not in request.families or family in kept:
+                problem = f'"{address}" is of no IP family that the service has left'
+            else:
+                problem = self._obstacle(request, address) or self._unwanted(request, address, family)
+            if problem:
+                self._lost[request.uid] = problem
+            else:
+                kept[family] = address
+                self._take(request, address)
+
+    def wait_for(self, request: Request) -> None:
+        """Give nobody what a Service has to give up, until its status shows that it has."""
+        kept = self._kept[request.uid].values()
+        for address in request.shown:
+            if address not in kept:
+                self._blocked.setdefault(address, []).append((request.uid, request.key))
+
+    def complete(self, request: Request) -> Outcome:
+        """Give a Service what it lacks."""
+        lost = self._lost.get(request.uid, "")
+        if request.problem:
+            return Refused(request.problem, lost)
+        found, reason = dict(self._kept[request.uid]), ""
+        for family in request.families if not request.is_terminating else ():
+            if family not in found:
+                address, why = self._choose(request, family)
+                if address:
+                    found[family] = address
+                else:
+                    reason = reason or why
+        if not found or (reason and request.needs_all and not request.is_terminating):
+            self._give_back(request)
+            return Refused(reason or "the service is being deleted", lost)
+        for address in found.values():
+            self._take(request, address)
+        addresses = tuple(found[family] for family in dict.fromkeys((*request.families, *found)) if family in found)
+        return Assigned(addresses, tuple(self._pool_name(address) for address in addresses), lost)
+
+    def _take(self, request: Request, address: str) -> None:
+        users = self._users.setdefault(address, [])
+        if request not in users:
+            users.append(request)
+            if request.sharing_key and address not in self._shared.setdefault(request.sharing_key, []):
+                self._shared[request.sharing_key].append(address)
+
+    def _give_back(self, request: Request) -> None:
+        self._cursors.clear()
+        for address in self._kept[request.uid].values():
+            self._users[address].remove(request)
+
+    def _choose(self, request: Request, family: int) -> tuple[str, str]:
+        """An address of this family, or why there is none."""
+        named = [address for address in request.wanted if _family(address) == family]
+        if named:
+            problem = self._obstacle(request, named[0])
+            return ("", problem) if problem else (named[0], "")
+        pools, reason = self._pools_for(request)
+        for address in self._shared.get(request.sharing_key, ()) if request.sharing_key else ():
+            usable = _family(address) == family and any(pool.contains(address) for pool in pools)
+            if usable and not self._conflict(request, address):
+                return address, ""
+        for pool in pools:
+            if free := self._first_free(pool, family):
+                return free, ""
+        return "", reason or f"no available IPv{family} addresses in {_listed(pools)}"
+
+    def _pools_for(self, request: Request) -> tuple[list[Pool], str]:
+        """The pools that a Service which asks for no certain address may draw from, and why there are none."""
+        if not self._pools:
+            return [], "there is no address pool"
+        if request.pool:
+            named = [pool for pool in self._pools if pool.name == request.pool]
+            if not named:
+                return [], f'unknown pool "{request.pool}"'
+            if not named[0].admits(request.namespace, request.labels):
+                return [], f'pool "{request.pool}" is not for this service'
+            return named, ""
+        pools = [pool for pool in self._pools if pool.auto_assign and pool.admits(request.namespace, request.labels)]
+        return pools, "" if pools else "no address pool is for this service"
+
+    def _first_free(self, pool: Pool, family: int) -> str | None:
+        """The lowest address that nobody uses. What was in use when it was passed by is not looked at again."""
+        address, rest = self._cursors.get((pool.name, family)) or ("", pool.of_family(family))
+        while address is not None and (not address or self._users.get(address) or address in self._blocked):
+            address = next(rest, None)
+        self._cursors[pool.name, family] = address, rest
+        return address
+
+    def _obstacle(self, request: Request, address: str) -> str:
+        """Why a Service may not have a certain address; empty if it may."""
+        pool = next((one for one in self._pools if one.contains(address)), None)
+        if pool is None:
+            return f'"{address}" is in no address pool'
+        if request.pool and pool.name != request.pool:
+            return f'"{address}" is not in pool "{request.pool}"'
+        if not pool.admits(request.namespace, request.labels):
+            return f'"{address}" is of pool "{pool.name}", which is not for this service'
+        return self._conflict(request, address)
+
+    @staticmethod
+    def _unwanted(request: Request, address: str, family: int) -> str:
+        named = [one for one in request.wanted if _family(one) == family]
+        return f'another address is requested: "{named[0]}"' if named and named[0] != address else ""
+
+    def _conflict(self, request: Request, address: str) -> str:
+        for uid, key in self._blocked.get(address, ()):
+            if uid != request.uid:
+                return f'"{address}" is in use by "{key}"'
+        for user in self._users.get(address, ()):
+            if user.uid == request.uid:
+                continue
+            if problem := _sharing_problem(request, user):
+                return f'"{address}" is in use by "{user.key}"{problem}'
+        return ""
+
+    def _pool_name(self, address: str) -> str:
+        return next((pool.name for pool in self._pools if pool.contains(address)), "")
+
+
+def _sharing_problem(request: Request, user: Request) -> str:
+    """Why two Services may not have one address, as the end of a sentence; empty if they may (MetalLB's rules)."""
+    if not request.sharing_key or request.sharing_key != user.sharing_key:
+        return ", whose sharing key differs" if request.sharing_key or user.sharing_key else "."
+    if clash := sorted(request.ports & user.ports):
+        protocol, port = clash[0]
+        return f", which has port {port}/{protocol} already"
+    if request.backend != user.backend:
+        return ", whose externalTrafficPolicy or selector does not go with it"
+    return ""
+
+
+def _listed(pools: Sequence[Pool]) -> str:
+    return ("pool " if len(pools) == 1 else "pools ") + ", ".join(f'"{pool.name}"' for pool in pools)
+
+
+def _family(address: str) -> int:
+    return 6 if ":" in address else 4

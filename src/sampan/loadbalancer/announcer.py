@@ -1,0 +1,126 @@
+"""Answers ARP and NDP on one interface for the addresses it has been given, and announces them when it gets them.
+
+    announcer ── kernel/arp.py, kernel/ndp.py ── kernel/packet.py ── LAN
+
+Sockets exist only while there is something to answer for. Everything runs on the event loop and never blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+
+from sampan.kernel import arp, ndp
+from sampan.kernel.packet import Groups, PacketSocket
+
+log = logging.getLogger(__name__)
+
+ANNOUNCE_AFTER = (0.0, 0.3, 1.0, 2.0, 4.0)
+"""Seconds after taking an address over when it is announced: a neighbour may miss one, or be busy."""
+
+
+class Announcer:
+    """Answers for the addresses of the last `follow`, with the interface's own hardware address `mac`."""
+
+    def __init__(self, interface: str) -> None:
+        self._interface = interface
+        self._mac = b""
+        self._addresses: frozenset[str] = frozenset()
+        self._sockets: dict[int, PacketSocket] = {}
+        self._groups: Groups | None = None
+        self._timers: dict[str, list[asyncio.TimerHandle]] = {}
+        self.is_current: Callable[[], bool] = lambda: True
+        """Whether the addresses are still to be trusted: after a pause of the process they may be another's."""
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        return self._addresses
+
+    def follow(self, addresses: frozenset[str], mac: bytes) -> None:
+        """Answer for exactly these addresses from now on, and announce those that are new. Raises OSError."""
+        new = addresses if mac != self._mac else addresses - self._addresses
+        for address in self._addresses - addresses:
+            self._cancel(address)
+        self._addresses, self._mac = addresses, mac
+        self._open(ndp.ETHERTYPE, {address for address in addresses if ":" in address})
+        self._open(arp.ETHERTYPE, {address for address in addresses if ":" not in address})
+        for address in sorted(new):
+            self.announce(address)
+
+    def announce(self, address: str) -> None:
+        """Tell everybody on the LAN, several times, where an address is now."""
+        self._cancel(address)
+        loop = asyncio.get_running_loop()
+        self._timers[address] = [loop.call_later(delay, self._announce, address) for delay in ANNOUNCE_AFTER]
+
+    def close(self) -> None:
+        """Answer for nothing more."""
+        for address in self._addresses:
+            self._cancel(address)
+        self._addresses = frozenset()
+        for kind in list(self._sockets):
+            self._close(kind)
+
+    # --- sockets
+
+    def _open(self, kind: int, addresses: set[str]) -> None:
+        """Have a socket of a kind while there are addresses of its family."""
+        if not addresses:
+            self._close(kind)
+            return
+        if kind not in self._sockets:
+            program = arp.REQUESTS if kind == arp.ETHERTYPE else ndp.SOLICITATIONS
+            opened = self._sockets[kind] = PacketSocket(self._interface, kind, program)
+            asyncio.get_running_loop().add_reader(opened.fileno(), self._answer, kind, opened)
+        if kind == ndp.ETHERTYPE:
+            self._groups = self._groups or Groups(self._interface)
+            self._groups.follow({ndp.solicited_node(address) for address in addresses})
+
+    def _close(self, kind: int) -> None:
+        closing = self._sockets.pop(kind, None)
+        if closing is not None:
+            asyncio.get_running_loop().remove_reader(closing.fileno())
+            closing.close()
+        if kind == ndp.ETHERTYPE and self._groups is not None:
+            self._groups.close()
+            self._groups = None
+
+    # --- packets
+
+    def _answer(self, kind: int, opened: PacketSocket) -> None:
+        frame = opened.receive()
+        if frame is None or not self.is_current():
+            return
+        if kind == arp.ETHERTYPE:
+            question = arp.read_request(frame)
+            if question is None or question.target not in self._addresses:
+                return
+            if question.sender == question.target:
+                log.warning("%s is announced by %s too", question.target, question.sender_mac.hex(":"))
+                return
+            self._send(kind, arp.reply(question, self._mac))
+            return
+        solicited = ndp.read_solicitation(frame)
+        if solicited is not None and solicited.target in self._addresses:
+            self._send(kind, ndp.advertisement(solicited, self._mac))
+
+    def _announce(self, address: str) -> None:
+        if address not in self._addresses or not self.is_current():
+            return
+        if ":" in address:
+            self._send(ndp.ETHERTYPE, ndp.announcement(address, self._mac))
+            return
+        for frame in arp.announcements(address, self._mac):
+            self._send(arp.ETHERTYPE, frame)
+
+    def _send(self, kind: int, frame: bytes) -> None:
+        """A frame that cannot be sent is lost, like any other: it is asked for or announced again."""
+        if kind in self._sockets:
+            with contextlib.suppress(OSError):
+                self._sockets[kind].send(frame)
+
+    def _cancel(self, address: str) -> None:
+        for timer in self._timers.pop(address, ()):
+            timer.cancel()

@@ -1,0 +1,78 @@
+"""Whether the agent of this node lives, as its own health port says (kubelet's --healthz-port, 10248)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 0.5
+ANSWER_SECONDS = 0.8
+PATIENCE = 1.3
+"""Seconds without a good answer after which the agent counts as dead: longer than it takes to start again."""
+
+
+class NodeHealth:
+    """Asks while `is_wanted`, and calls `changed` when the answer is another.
+
+    Until the agent has answered once, nothing is held against it: it may have no such port.
+    """
+
+    def __init__(self, url: str, changed: Callable[[], None]) -> None:
+        parts = urlsplit(url)
+        self._host, self._port, self._path = parts.hostname or "", parts.port or 80, parts.path or "/"
+        self._changed = changed
+        self._good: float | None = None
+        self._was_healthy = True
+        self._wanted = asyncio.Event()
+
+    @property
+    def is_wanted(self) -> bool:
+        return self._wanted.is_set()
+
+    @is_wanted.setter
+    def is_wanted(self, wanted: bool) -> None:
+        if not wanted:
+            self._wanted.clear()
+        elif not self._wanted.is_set():
+            self._good = None
+            self._wanted.set()
+
+    def is_healthy(self, now: float) -> bool:
+        return self._good is None or now - self._good <= PATIENCE
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        while self._host:
+            await self._wanted.wait()
+            answered = await self._ask()
+            now = asyncio.get_running_loop().time()
+            if answered:
+                self._good = now
+            if self.is_healthy(now) != self._was_healthy:
+                self._was_healthy = not self._was_healthy
+                log.warning("the node's agent %s", "answers" if self._was_healthy else "does not answer")
+                self._changed()
+            await asyncio.sleep(INTERVAL if answered else INTERVAL / 2)
+
+    async def _ask(self) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._request()
+        except (OSError, TimeoutError):
+            return False
+
+    async def _request(self) -> bool:
+        reader, writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            request = f"GET {self._path} HTTP/1.1\r\nHost: {self._host}\r\nConnection: close\r\n\r\n"
+            writer.write(request.encode())
+            status = await reader.readline()
+            return status.split(b" ")[1:2] == [b"200"]
+        except ValueError:  # a line without end
+            return False
+        finally:
+            writer.close()

@@ -5,7 +5,7 @@ it needs from the allocators. What is reserved is given back when the write fail
 is given back after it. The stored Service next reaches `controllers/endpointslices.py` and the proxies by watch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from sampan.apiserver.registry import service_fields
@@ -14,7 +14,7 @@ from sampan.apiserver.registry.generic import TableStrategy
 from sampan.apiserver.registry.service_allocation import reserve
 from sampan.apiserver.registry.service_families import complete_families
 from sampan.apiserver.registry.validation.service_addresses import address_change_errors, address_errors
-from sampan.apiserver.strategy import RequestInfo
+from sampan.apiserver.strategy import FieldGetter, RequestInfo
 from sampan.machinery import objects
 from sampan.machinery.errors import FieldError, Invalid
 from sampan.machinery.objects import Object
@@ -26,6 +26,10 @@ class ServiceStrategy(TableStrategy):
     allow_create_on_update: ClassVar[bool] = True
     returns_deleted: ClassVar[bool] = True
     tracks_generation: ClassVar[bool] = False
+    field_labels: ClassVar[Mapping[str, FieldGetter]] = {
+        "spec.clusterIP": lambda obj: obj["spec"].get("clusterIP", ""),
+        "spec.type": lambda obj: obj["spec"].get("type", ""),
+    }
 
     def prepare_create(self, obj: Object, request: RequestInfo) -> None:
         super().prepare_create(obj, request)

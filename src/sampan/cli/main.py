@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "kubeconfig": ("kubeconfig", "print the kubeconfig of a cluster"),
     "proxy-mode": ("proxy_mode", "choose how Services become kernel rules, also while the cluster runs"),
     "proxy": ("proxy", "do kube-proxy's job on a node of any cluster; preview it, or undo it"),
+    "loadbalancer": ("loadbalancer", "give Services of type LoadBalancer addresses on a LAN, in any cluster"),
     "dns": ("dns", "serve cluster DNS (runs as pods in the cluster)"),
 }
 

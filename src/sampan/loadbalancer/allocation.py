@@ -120,19 +120,21 @@ class _Table:
     def complete(self, request: Request) -> Outcome:
         """Give a Service what it lacks."""
         lost = self._lost.get(request.uid, "")
+        if request.is_terminating:
+            return Assigned(request.held, tuple(map(self._pool_name, request.held)))
         if request.problem:
             return Refused(request.problem, lost)
         found, reason = dict(self._kept[request.uid]), ""
-        for family in request.families if not request.is_terminating else ():
+        for family in request.families:
             if family not in found:
                 address, why = self._choose(request, family)
                 if address:
                     found[family] = address
                 else:
                     reason = reason or why
-        if not found or (reason and request.needs_all and not request.is_terminating):
+        if not found or (reason and request.needs_all):
             self._give_back(request)
-            return Refused(reason or "the service is being deleted", lost)
+            return Refused(reason, lost)
         for address in found.values():
             self._take(request, address)
         addresses = tuple(found[family] for family in dict.fromkeys((*request.families, *found)) if family in found)

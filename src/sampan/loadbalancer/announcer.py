@@ -33,6 +33,8 @@ class Announcer:
         self._timers: dict[str, list[asyncio.TimerHandle]] = {}
         self.is_current: Callable[[], bool] = lambda: True
         """Whether the addresses are still to be trusted: after a pause of the process they may be another's."""
+        self.speakers: set[bytes] = set()
+        """Hardware addresses of other speakers, whose announcements are no intrusion: they take over or give back."""
 
     @property
     def addresses(self) -> frozenset[str]:
@@ -98,7 +100,8 @@ class Announcer:
             if question is None or question.target not in self._addresses:
                 return
             if question.sender == question.target:
-                log.warning("%s is announced by %s too", question.target, question.sender_mac.hex(":"))
+                if question.sender_mac not in self.speakers:
+                    log.warning("%s is announced by %s too", question.target, question.sender_mac.hex(":"))
                 return
             self._send(kind, arp.reply(question, self._mac))
             return

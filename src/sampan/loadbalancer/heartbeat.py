@@ -67,6 +67,11 @@ def decode(frame: bytes, key: bytes) -> Heartbeat | None:
     return Heartbeat(node, sequence, bool(flags & ABLE))
 
 
+def sender(frame: bytes) -> bytes:
+    """The hardware address that a frame comes from."""
+    return frame[6:12]
+
+
 def _sign(key: bytes, body: bytes) -> bytes:
     return hmac.digest(key, body, hashlib.sha256)[:_DIGEST]
 

@@ -11,8 +11,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from sampan.api import core_v1
 from sampan.client.config import Config
 from sampan.client.events import EventRecorder
 from sampan.client.informer import Informer
@@ -37,12 +38,12 @@ PAUSE = 1.0
 class SpeakerOptions:
     """Where this is, whom to follow, and the secret that all speakers of a cluster share.
 
-    Only addresses of `pools` are announced, whatever a status says. `health_url` is asked whether the node's agent
-    lives; empty: it is not asked.
+    Without an `interface`, it is the one that has the Node's InternalIP. Only addresses of `pools` are announced,
+    whatever a status says. `health_url` is asked whether the node's agent lives; empty: it is not asked.
     """
 
     node_name: str
-    interface: str
+    interface: str = ""
     config: Config
     key: bytes
     pools: tuple[Pool, ...] = ()
@@ -55,9 +56,23 @@ async def run(options: SpeakerOptions, ready: Callable[[], None] = lambda: None)
     async with AsyncExitStack() as stack:
         client = Client(options.config, user_agent="sampan-loadbalancer-speaker", connections=4)
         stack.push_async_callback(client.close)
+        if not options.interface:
+            options = replace(options, interface=await _find_interface(client, options.node_name))
         speaker = Speaker(client, options)
         stack.callback(speaker.close)
         await speaker.run(ready)
+
+
+async def _find_interface(client: Client, node_name: str) -> str:
+    """The interface that has the Node's own address. Raises OSError, StatusError."""
+    node = await client.get(NODES, node_name, None, core_v1.Node)
+    internal = [one.address for one in node.status.addresses if one.type == "InternalIP"]
+    with RouteSocket() as routes:
+        names = {link.index: link.name for link in routes.links()}
+        for address in routes.addresses():
+            if address.address.partition("/")[0] in internal:
+                return names[address.index]
+    raise OSError(f"no interface here has an address of node {node_name} ({', '.join(internal) or 'it has none'})")
 
 
 @dataclass(slots=True)
@@ -254,7 +269,10 @@ class Speaker:
     def _hear(self, opened: PacketSocket) -> None:
         frame = opened.receive()
         beat = heartbeat.decode(frame, self._options.key) if frame else None
-        if beat and beat.node != self._options.node_name and self._peers.hear(beat, self._now()):
+        if frame is None or beat is None or beat.node == self._options.node_name:
+            return
+        self._announcer.speakers.add(heartbeat.sender(frame))
+        if self._peers.hear(beat, self._now()):
             self._dirty.set()
 
     def _is_current(self) -> bool:

@@ -32,14 +32,16 @@ _KEPT: list[tempfile.TemporaryDirectory[str]] = []
 
 
 @asynccontextmanager
-async def running_apiserver(store: str = "memory:", *, user: str = "admin", **options: Any) -> AsyncIterator[Config]:
+async def running_apiserver(
+    store: str = "memory:", *, user: str = "admin", host: str = "127.0.0.1", **options: Any
+) -> AsyncIterator[Config]:
     """Serve until the block ends; gives a client's configuration for `user` (a certificate of the PKI).
 
     Further options are those of the API server.
     """
     directory = make_pki()
-    sock = socket.create_server(("127.0.0.1", 0))
-    address = f"127.0.0.1:{sock.getsockname()[1]}"
+    sock = socket.create_server((host, 0))
+    address = f"{host}:{sock.getsockname()[1]}"
     async with AsyncExitStack() as stack:
         await start(APIServerOptions(sockets=[sock], store=store, pki=directory, **options), stack)
         yield Config(

@@ -30,6 +30,7 @@ from sampan.loadbalancer.pools import Pool, parse_address
 
 log = logging.getLogger(__name__)
 
+RETRY_SECONDS = 1.0
 PAUSE = 1.0
 """Seconds without a turn of the loop after which what is known of the others is out of date."""
 
@@ -65,7 +66,13 @@ async def run(options: SpeakerOptions, ready: Callable[[], None] = lambda: None)
 
 async def _find_interface(client: Client, node_name: str) -> str:
     """The interface that has the Node's own address. Raises OSError, StatusError."""
-    node = await client.get(NODES, node_name, None, core_v1.Node)
+    while True:
+        try:
+            node = await client.get(NODES, node_name, None, core_v1.Node)
+            break
+        except OSError as error:  # the API server is away, which an informer would wait for as well
+            log.warning("asking for node %s: %s", node_name, error)
+            await asyncio.sleep(RETRY_SECONDS)
     internal = [one.address for one in node.status.addresses if one.type == "InternalIP"]
     with RouteSocket() as routes:
         names = {link.index: link.name for link in routes.links()}

@@ -121,6 +121,7 @@ def addresses(kubectl: Kubectl, name: str) -> set[str]:
 
 def test_each_type_shows_what_it_has_been_given(namespace: Kubectl):
     namespace.apply(OF_EVERY_TYPE)
+    eventually(lambda: "<pending>" not in namespace("get svc"), "the load balancer's address")
     shown = [
         (row["TYPE"], row["CLUSTER-IP"], row["EXTERNAL-IP"], row["PORT(S)"]) for row in table(namespace("get svc"))
     ]
@@ -128,7 +129,7 @@ def test_each_type_shows_what_it_has_been_given(namespace: Kubectl):
         ("ClusterIP", r"10\.\d+\.\d+\.\d+", "<none>", "80/TCP"),
         ("ClusterIP", "None", "<none>", "80/TCP"),
         ("NodePort", r"10\.\d+\.\d+\.\d+", "<none>", r"80:3\d{4}/TCP"),
-        ("LoadBalancer", r"10\.\d+\.\d+\.\d+", "<pending>", r"80:3\d{4}/TCP"),
+        ("LoadBalancer", r"10\.\d+\.\d+\.\d+", r"10\.2\.2\.2\d\d", r"80:3\d{4}/TCP"),
         ("ExternalName", "<none>", r"example\.com", "<none>"),
     ]
     for row, expected in zip(shown, patterns, strict=True):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from e2e_balance import Lan
 from e2e_support import SAMPAN, Cluster, Kubectl, eventually, run
 
 from sampan.kernel import ipvs
@@ -176,6 +177,19 @@ def test_a_node_port_is_a_virtual_server_and_endpoints_go(cluster: Cluster, node
     eventually(lambda: len(listed(node)[f"TCP {NODE_IP}:{port} rr"]) == 3, "the node port")
     scaled(cluster, node, f"TCP {NODE_IP}:{port} rr", 1)
     assert cluster.on_lan("curl", "-sS", f"http://{NODE_IP}:{port}/hostname").startswith("web-")
+
+
+@needs_ipvs
+def test_an_external_address_is_on_the_device_and_answers_once(cluster: Cluster, node: NodeShell, web: str) -> None:
+    """The kernel, which has the address, leaves ARP for it to the load balancer (strictARP)."""
+    cluster.kubectl('patch service web -p {"spec":{"type":"LoadBalancer"}}')
+    external = eventually(
+        lambda: cluster.kubectl("get service web -o jsonpath={.status.loadBalancer.ingress[0].ip}"), "an address"
+    )
+    eventually(lambda: f"inet {external}/32 scope global kube-ipvs0" in node("ip addr show kube-ipvs0"), "the address")
+    Lan(cluster).announcer(external)
+    fetch = ("curl", "-sS", f"http://{external}/hostname")
+    assert eventually(lambda: cluster.on_lan(*fetch), "it answers outside").startswith("web-")
 
 
 @needs_ipvs

@@ -1,6 +1,7 @@
 """Services of type LoadBalancer in a cluster, from the LAN: addresses, client addresses, sharing, and what dies."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -174,6 +175,36 @@ def test_kills_of_processes_cost_no_request(
     total, failed, span = client.end()
     assert failed == 0, f"{failed} of {total} requests failed within {span} s"
     assert address(kubectl, "web") == ip
+
+
+def test_the_command_serves_a_class_of_its_own_beside_the_cluster(cluster: Cluster, lan: Lan, web: Kubectl) -> None:
+    """As on another cluster: with a kubeconfig, on a node's interface, elected by its Lease."""
+    key = web.kubeconfig.parent / "key"
+    key.write_text("a secret of all the nodes of this LAN")
+    options = f"--kubeconfig /run/sampan/kubeconfig --node-name node-2 --addresses 10.2.2.220 --key-file {key}"
+    command = f"echo $$; exec {SAMPAN} loadbalancer {options} --lb-class example.com/own"
+    inside = [SAMPAN, "shell", "--name", NAME, "--node", "node-2", "--", "sh", "-c", command]
+    apply(web, service("own", "web", loadBalancerClass="example.com/own"))
+    process = subprocess.Popen(inside, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    pid = process.stdout.readline().strip()
+    try:
+        assert address(web, "own") == "10.2.2.220"
+        assert lan.announcer("10.2.2.220") == "node-2"
+        assert lan.get_soon("10.2.2.220")[0] == "server-1"
+        lease = cluster.kubectl.within("kube-system").get("lease sampan-loadbalancer")
+        assert lease["spec"]["holderIdentity"]
+    finally:
+        cluster.on_lan("kill", "-TERM", pid)
+        _, said = process.communicate(timeout=30)
+    assert "Traceback" not in said, said
+    assert process.returncode == 0
+    assert lan.answering("10.2.2.220") == []
+
+
+def test_the_example_for_other_clusters_is_valid(cluster: Cluster) -> None:
+    example = Path(__file__).parents[2] / "examples" / "loadbalancer.yaml"
+    assert cluster.kubectl(f"apply --dry-run=server -f {example}").count("created (server dry run)") == 7
 
 
 def test_pools_that_cannot_work_are_refused_before_anything_is_made(sampan_home: Path) -> None:

@@ -33,7 +33,7 @@ def pools(config: LoadBalancer, lan: IPv4Network, node_count: int, first_node: i
     if config.pools is not None:
         return compile_pools(config.pools)
     first = max(lan.num_addresses - DEFAULT_FIRST, first_node + node_count)
-    last = max(lan.num_addresses - DEFAULT_LAST, min(first + node_count, lan.num_addresses - 2))
+    last = lan.num_addresses - (DEFAULT_LAST if first <= lan.num_addresses - DEFAULT_LAST else 2)
     if first > last:
         return ()
     return compile_pools([PoolConfig(addresses=[f"{lan[first]}-{lan[last]}"])])

@@ -88,14 +88,23 @@ class Groups:
         self._joined: set[bytes] = set()
 
     def follow(self, groups: set[bytes]) -> None:
-        """Be a member of exactly these groups (addresses of 16 bytes). Raises OSError."""
+        """Be a member of exactly these groups (addresses of 16 bytes).
+
+        Raises OSError after having joined all that can be: the kernel has a limit (net.core.optmem_max).
+        """
         for group in self._joined - groups:
             self._joined.discard(group)
             with contextlib.suppress(OSError):
                 self._change(socket.IPV6_LEAVE_GROUP, group)
+        failure: OSError | None = None
         for group in groups - self._joined:
-            self._change(socket.IPV6_JOIN_GROUP, group)
-            self._joined.add(group)
+            try:
+                self._change(socket.IPV6_JOIN_GROUP, group)
+                self._joined.add(group)
+            except OSError as error:
+                failure = error
+        if failure is not None:
+            raise failure
 
     def _change(self, option: int, group: bytes) -> None:
         self._socket.setsockopt(socket.IPPROTO_IPV6, option, group + struct.pack("@I", self._index))

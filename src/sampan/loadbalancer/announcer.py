@@ -30,6 +30,7 @@ class Announcer:
         self._addresses: frozenset[str] = frozenset()
         self._sockets: dict[int, PacketSocket] = {}
         self._groups: Groups | None = None
+        self._warned_of: set[bytes] = set()
         self._timers: dict[str, list[asyncio.TimerHandle]] = {}
         self.is_current: Callable[[], bool] = lambda: True
         """Whether the addresses are still to be trusted: after a pause of the process they may be another's."""
@@ -78,7 +79,17 @@ class Announcer:
             asyncio.get_running_loop().add_reader(opened.fileno(), self._answer, kind, opened)
         if kind == ndp.ETHERTYPE:
             self._groups = self._groups or Groups(self._interface)
-            self._groups.follow({ndp.solicited_node(address) for address in addresses})
+            self._join({ndp.solicited_node(address) for address in addresses})
+
+    def _join(self, groups: set[bytes]) -> None:
+        """Be told of questions for IPv6 addresses. Where there is no switch that minds, it goes without."""
+        assert self._groups is not None
+        try:
+            self._groups.follow(groups)
+        except OSError as error:
+            if groups != self._warned_of:
+                log.warning("joining %d multicast groups on %s: %s", len(groups), self._interface, error)
+            self._warned_of = groups
 
     def _close(self, kind: int) -> None:
         closing = self._sockets.pop(kind, None)

@@ -18,7 +18,7 @@ PATIENCE = 1.3
 class NodeHealth:
     """Asks while `is_wanted`, and calls `changed` when the answer is another.
 
-    Until the agent has answered once, nothing is held against it: it may have no such port.
+    Where nobody has ever listened, nothing is held against the agent: it may have no such port.
     """
 
     def __init__(self, url: str, changed: Callable[[], None]) -> None:
@@ -26,6 +26,7 @@ class NodeHealth:
         self._host, self._port, self._path = parts.hostname or "", parts.port or 80, parts.path or "/"
         self._changed = changed
         self._good: float | None = None
+        self._listens = False
         self._was_healthy = True
         self._wanted = asyncio.Event()
 
@@ -38,11 +39,13 @@ class NodeHealth:
         if not wanted:
             self._wanted.clear()
         elif not self._wanted.is_set():
-            self._good = None
+            self._good, self._listens = None, False
             self._wanted.set()
 
     def is_healthy(self, now: float) -> bool:
-        return self._good is None or now - self._good <= PATIENCE
+        if not self._listens:
+            return True
+        return self._good is not None and now - self._good <= PATIENCE
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -51,7 +54,7 @@ class NodeHealth:
             answered = await self._ask()
             now = asyncio.get_running_loop().time()
             if answered:
-                self._good = now
+                self._good, self._listens = now, True
             if self.is_healthy(now) != self._was_healthy:
                 self._was_healthy = not self._was_healthy
                 log.warning("the node's agent %s", "answers" if self._was_healthy else "does not answer")
@@ -62,7 +65,10 @@ class NodeHealth:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await self._request()
-        except (OSError, TimeoutError):
+        except TimeoutError:
+            self._listens = True  # but is stopped, or hangs
+            return False
+        except OSError:
             return False
 
     async def _request(self) -> bool:

@@ -37,3 +37,16 @@ def test_dns_on_each_node_is_chosen_by_the_file_or_the_flag(tmp_path, text, flag
 def test_a_file_that_says_nonsense_about_dns_is_refused_with_the_flag_too(tmp_path):
     with pytest.raises(CommandError, match=r"\$\.dns"):
         configuration(tmp_path, "dns: fast", "--node-local-dns")
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "wanted"),
+    [
+        ("", [], True),
+        ("", ["--no-load-balancer"], False),
+        ("loadBalancer: {enabled: false}", [], False),
+        ("loadBalancer: {pools: [{addresses: [10.2.2.200]}]}", ["--no-lb"], False),
+    ],
+)
+def test_load_balancers_are_switched_off_by_the_file_or_the_flag(tmp_path, text, flags, wanted):
+    assert configuration(tmp_path, text, *flags).load_balancer.enabled is wanted

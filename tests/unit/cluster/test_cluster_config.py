@@ -70,6 +70,25 @@ def test_the_machine_has_an_address_of_its_own_beside_the_nodes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, ["10.2.2.200-10.2.2.250"]),
+        ({"nodes": 200}, ["10.2.2.210-10.2.2.250"]),
+        ({"network": {"nodes": "192.168.7.0/24"}}, ["192.168.7.200-192.168.7.250"]),
+        ({"network": {"nodes": "10.2.0.0/16"}}, ["10.2.255.200-10.2.255.250"]),
+        ({"network": {"nodes": "10.2.2.0/28"}}, ["10.2.2.13-10.2.2.14"]),
+        ({"network": {"nodes": "10.2.2.0/28"}, "nodes": 5}, []),
+        ({"loadBalancer": {"pools": [{"addresses": ["10.2.2.192/28"]}]}}, ["10.2.2.192-10.2.2.207"]),
+        ({"loadBalancer": {"pools": []}}, []),
+        ({"loadBalancer": {"enabled": False}}, []),
+    ],
+)
+def test_load_balancers_get_addresses_of_the_lan_that_nobody_else_has(fields: dict[str, Any], expected: list[str]):
+    pools = build(fields).load_balancer_pools
+    assert [str(one) for pool in pools for one in pool.ranges] == expected
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"isolated": True, "allowHostLoopback": True}, "allowHostLoopback: the cluster is isolated"),
@@ -115,6 +134,19 @@ def test_the_machine_has_an_address_of_its_own_beside_the_nodes() -> None:
         ({"colour": "red"}, "colour"),
         ({"dns": {"nodeLocal": "yes"}}, "$.dns.nodeLocal"),
         ({"dns": True}, "$.dns"),
+        ({"loadBalancer": True}, "$.loadBalancer"),
+        (
+            {"loadBalancer": {"pools": [{"addresses": ["10.2.2.1-10.2.2.9"]}]}},
+            "10.2.2.1, which is the gateway's",
+        ),
+        (
+            {"loadBalancer": {"pools": [{"addresses": ["10.2.2.12-10.2.2.20"]}]}},
+            "10.2.2.12, which is a node's",
+        ),
+        ({"loadBalancer": {"pools": [{"addresses": ["10.2.2.192/26"]}]}}, "10.2.2.255, which is the LAN's broadcast"),
+        ({"loadBalancer": {"pools": [{"addresses": ["10.3.0.0/24"]}]}}, "not within network.nodes 10.2.2.0/24"),
+        ({"loadBalancer": {"pools": [{"addresses": ["fd00::/120"]}]}}, "not within network.nodes 10.2.2.0/24"),
+        ({"loadBalancer": {"pools": [{"addresses": ["ten"]}]}}, "loadBalancer.pools[0].addresses[0]"),
         ({"network": {"pods": "10.2.0.0/16"}}, "network.pods: 10.2.0.0/16 overlaps network.nodes 10.2.2.0/24"),
         ({"network": {"nodes": "10.2.2.7/24"}}, "network.nodes: 10.2.2.7/24 has host bits set"),
         ({"network": {"nodes": "10.2.2.0/28"}, "nodes": 10}, "has no room for 10 nodes"),

@@ -56,6 +56,29 @@ def test_every_node_has_an_agent_and_a_proxy_in_its_network() -> None:
         assert {component.name for component in three if component.node == node} >= {f"{node}-agent", f"{node}-proxy"}
 
 
+def test_without_load_balancing_nothing_of_it_runs(tmp_path: Path) -> None:
+    config = build({"loadBalancer": {"enabled": False}})
+    components = {component.name: component for component in table(config)}
+    context = Context(config, ClusterPaths(tmp_path, "dev"))
+    assert components["node-1-proxy"].run == "sampan.proxy.main:run"
+    assert components["node-1-proxy"].options(context).ipvs_strict_arp is False
+    assert components["controllers"].options(context).load_balancer is None
+
+
+def test_every_speaker_has_the_secret_of_its_cluster(tmp_path: Path) -> None:
+    keys = []
+    for name in ("one", "two"):
+        paths = ClusterPaths(tmp_path, name)
+        paths.make()
+        pki.create(paths.pki, CONFIG)
+        context = Context(build({}), paths)
+        made = [one.options(context).speaker for one in table(context.config) if one.name.endswith("-proxy")]
+        assert {one.node_name for one in made} == {"node-1", "node-2", "node-3"}
+        [key] = {one.key for one in made}
+        keys.append(key)
+    assert keys[0] != keys[1]
+
+
 def test_a_nodes_labels_and_taints_reach_its_agent(tmp_path: Path) -> None:
     (agent,) = [component for component in TABLE if component.name == "edge-agent"]
     options = agent.options(Context(CONFIG, ClusterPaths(tmp_path, "dev")))

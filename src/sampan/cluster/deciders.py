@@ -28,14 +28,17 @@ async def run(options: DecidersOptions, ready: Callable[[], None]) -> None:
     Raises ExceptionGroup when one of them fails.
     """
     starting = {"controllers", "scheduler"}
+    acting = asyncio.Event()
 
     def acts(name: str) -> None:
         starting.discard(name)
         if not starting:
+            acting.set()
             ready()
 
     async with asyncio.TaskGroup() as group:
         group.create_task(controllers.run(options.controllers, lambda: acts("controllers")))
         group.create_task(scheduler.run(options.scheduler, lambda: acts("scheduler")))
         if options.load_balancer is not None:
-            group.create_task(loadbalancer.run(options.load_balancer))
+            await acting.wait()
+            await loadbalancer.run(options.load_balancer)

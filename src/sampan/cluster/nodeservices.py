@@ -22,7 +22,17 @@ class NodeServicesOptions:
 
 
 async def run(options: NodeServicesOptions, ready: Callable[[], None]) -> None:
-    """Run both until cancelled; `ready` is called once the proxy's rules stand. Raises ExceptionGroup."""
+    """Run both until cancelled; `ready` is called once the proxy's rules stand. Raises ExceptionGroup.
+
+    Only then does the speaker begin: a node without rules is no place to lead traffic to.
+    """
+    serving = asyncio.Event()
+
+    def serves() -> None:
+        serving.set()
+        ready()
+
     async with asyncio.TaskGroup() as group:
-        group.create_task(proxy.run(options.proxy, ready))
-        group.create_task(speaker.run(options.speaker))
+        group.create_task(proxy.run(options.proxy, serves))
+        await serving.wait()
+        await speaker.run(options.speaker)

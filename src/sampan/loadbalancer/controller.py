@@ -79,6 +79,7 @@ class Controller:
         self._dirty = asyncio.Event()
         self._plan: dict[str, Outcome] = {}
         self._told: dict[str, str] = {}
+        self._lost: dict[str, str] = {}
         self._wrote: dict[str, int] = {}
         self._services.add_handler(self._changed)
 
@@ -118,10 +119,14 @@ class Controller:
         before = self._plan
         requests = [request(one, self._held(one)) for one in ours.values()]
         self._plan = plan(requests, self._options.pools, self._others())
+        if self._plan != before:
+            self._dirty.set()  # one may have given up what another that was decided earlier would like
         for uid, one in ours.items():
+            if lost := self._plan[uid].lost:
+                self._lost[uid] = lost
             if before.get(uid) != self._plan[uid]:
                 self._queue.add((one.metadata.namespace, one.metadata.name))
-        for known in (self._told, self._wrote):
+        for known in (self._told, self._wrote, self._lost):
             for uid in known.keys() - ours.keys():
                 del known[uid]
 
@@ -163,7 +168,7 @@ class Controller:
             return
 
     async def _assign(self, service: Service, outcome: Assigned) -> None:
-        self._tell_loss(service, outcome.lost)
+        self._tell_loss(service)
         ingress = _ingress(service, outcome.addresses)
         has_status = service.status.load_balancer.ingress == ingress
         pools = ",".join(dict.fromkeys(outcome.pools))
@@ -186,7 +191,7 @@ class Controller:
 
     async def _refuse(self, service: Service, outcome: Refused) -> None:
         """Take away what it must not have, and say why, once for each reason."""
-        self._tell_loss(service, outcome.lost)
+        self._tell_loss(service)
         await self._clear(service)
         uid = service.metadata.uid
         if self._told.get(uid) != outcome.reason:
@@ -195,7 +200,8 @@ class Controller:
             self._event(service, "Warning", "AllocationFailed", message)
             log.warning("%s: %s", service.metadata.key, outcome.reason)
 
-    def _tell_loss(self, service: Service, lost: str) -> None:
+    def _tell_loss(self, service: Service) -> None:
+        lost = self._lost.pop(service.metadata.uid, "")
         if lost and service.addresses:
             message = f"current allocation is no longer possible: {lost}"
             self._event(service, "Warning", "ClearAssignment", message)

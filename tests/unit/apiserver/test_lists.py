@@ -50,6 +50,18 @@ async def test_selectors_choose(api: API, query: str) -> None:
     assert names(await api.get(f"{CONFIG_MAPS}?{query}")) == SELECTIONS[query]
 
 
+@served
+async def test_services_are_chosen_by_type_and_cluster_ip(api: API) -> None:
+    """As upstream's can be: whoever gives load balancers their addresses asks for these alone."""
+    services = "/api/v1/namespaces/default/services"
+    for name, kind in (("inside", "ClusterIP"), ("outside", "LoadBalancer")):
+        spec = {"type": kind, "clusterIP": f"10.96.7.{len(name)}", "ports": [{"port": 80}]}
+        await api.post(services, {"metadata": {"name": name}, "spec": spec})
+    assert names(await api.get(f"{services}?fieldSelector=spec.type%3DLoadBalancer")) == ["outside"]
+    assert names(await api.get(f"{services}?fieldSelector=spec.clusterIP%3D10.96.7.6")) == ["inside"]
+    assert (await api.get(f"{services}?fieldSelector=spec.externalName%3Dx")).status == 400
+
+
 @pytest.mark.parametrize("query", ["limit=2", "limit=2&labelSelector=n"])
 @served
 async def test_pages_show_one_moment_and_every_object_once(api: API, query: str) -> None:

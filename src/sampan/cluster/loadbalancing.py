@@ -46,7 +46,12 @@ def problems(config: LoadBalancer, lan: IPv4Network, node_ips: Sequence[str], fi
     except PoolError as error:
         yield from (f"loadBalancer.{line}" for line in str(error).splitlines())
         return
-    used = {int(lan[0]): "the LAN's own", int(lan[1]): "the gateway's", int(lan[-1]): "the LAN's broadcast"}
+    used = {
+        int(lan[0]): "the LAN's own",
+        int(lan[1]): "the gateway's",
+        int(lan[2]): "the machine's",
+        int(lan[-1]): "the LAN's broadcast",
+    }
     used |= {int(ipaddress.IPv4Address(ip)): "a node's" for ip in node_ips}
     for pool in found:
         for one in pool.ranges:

@@ -143,6 +143,7 @@ def test_load_balancers_get_addresses_of_the_lan_that_nobody_else_has(fields: di
             {"loadBalancer": {"pools": [{"addresses": ["10.2.2.12-10.2.2.20"]}]}},
             "10.2.2.12, which is a node's",
         ),
+        ({"loadBalancer": {"pools": [{"addresses": ["10.2.2.2"]}]}}, "10.2.2.2, which is the machine's address"),
         ({"loadBalancer": {"pools": [{"addresses": ["10.2.2.192/26"]}]}}, "10.2.2.255, which is the LAN's broadcast"),
         ({"loadBalancer": {"pools": [{"addresses": ["10.3.0.0/24"]}]}}, "not within network.nodes 10.2.2.0/24"),
         ({"loadBalancer": {"pools": [{"addresses": ["fd00::/120"]}]}}, "not within network.nodes 10.2.2.0/24"),

@@ -4,6 +4,7 @@ Objects are encoded exactly once, when they are written, with the slot that the 
 first in metadata so that nothing in the object can be mistaken for it. Everything later sends those bytes.
 """
 
+import logging
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from sampan.apiserver import deprecations
-from sampan.apiserver.strategy import Services, Strategy
+from sampan.apiserver.strategy import FieldGetter, Services, Strategy
 from sampan.machinery.errors import AlreadyExists, Conflict, Invalid, NotFound
 from sampan.machinery.objects import Object
 from sampan.store.interface import Entry, Store
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from sampan.apiserver.resources import ResourceInfo
     from sampan.machinery.errors import FieldError
     from sampan.machinery.schema import Node
+
+log = logging.getLogger(__name__)
 
 _encoder = msgspec.json.Encoder()
 _decode = msgspec.json.Decoder(Object).decode
@@ -117,7 +120,7 @@ class Served:
     def labels(self, entry: Entry) -> Mapping[str, str]:
         labels = self._labels.find(entry)
         if labels is None:
-            labels = _decode_labels(entry.value).metadata.labels or _NO_LABELS
+            labels = self._read_labels(entry)
             self._labels.remember(entry, labels)
         return labels
 
@@ -127,10 +130,25 @@ class Served:
         if fields is None:
             namespace, name = self.split(entry.key)
             obj = self.decode(entry)
-            fields = {path: get(obj) for path, get in self.strategy.field_labels.items()}
+            fields = {path: self._field(get, obj) for path, get in self.strategy.field_labels.items()}
             fields |= {"metadata.name": name, "metadata.namespace": namespace}
             self._fields.remember(entry, fields)
         return fields
+
+    def _read_labels(self, entry: Entry) -> Mapping[str, str]:
+        try:
+            return _decode_labels(entry.value).metadata.labels or _NO_LABELS
+        except msgspec.ValidationError as wrong:
+            log.warning("%s has labels that selectors cannot read: %s", entry.key, wrong)
+            return _NO_LABELS
+
+    def _field(self, get: FieldGetter, obj: Object) -> str:
+        """The value of a field selector; a field that cannot be read is empty, so that only this object is missed."""
+        try:
+            return get(obj)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as wrong:
+            log.warning("%s has a field that selectors cannot read: %s", self.info.plural, wrong)
+            return ""
 
     # --- errors about this resource
 

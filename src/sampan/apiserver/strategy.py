@@ -127,6 +127,10 @@ class Strategy:
     returns_deleted: ClassVar[bool] = False
     """Whether DELETE answers with the object that has gone rather than with a Status."""
 
+    status_keeps: ClassVar[frozenset[str]] = frozenset({"ownerReferences"})
+    """Metadata that `/status` leaves as it is. Upstream names it kind by kind (owners of pods, labels of Deployments);
+    owners are kept everywhere here, because who may write a status could otherwise have the object collected."""
+
     def __init__(self, info: "ResourceInfo", ctx: Services) -> None:
         self.info = info
         self.ctx = ctx
@@ -185,7 +189,10 @@ class Strategy:
         self.prepare_status_update(new, old, request)
 
     def prepare_status_update(self, new: Object, old: Object, request: RequestInfo) -> None:
-        """Keep everything but status and the metadata that `/status` may change (labels, annotations, finalizers)."""
+        """Keep everything but status and the metadata that `/status` may change, which is not in `status_keeps`."""
+        fresh, kept = metadata(new), metadata(old)
+        for name in self.status_keeps:
+            carry(fresh, kept, name)
         for name in {*new, *old} - {"status", "metadata", "apiVersion", "kind"}:
             carry(new, old, name)
 

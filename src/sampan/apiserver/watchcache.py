@@ -4,6 +4,9 @@ A `Hub` reads batches of events from the store and offers them to its watchers, 
 match (one key, one namespace, everything), so that a thousand watchers of single objects cost a change nothing but
 theirs. A watcher writes straight into its connection and never waits: one that does not keep up is closed, and its
 client resumes from the last revision it saw. History for resuming comes from the store itself (`Store.since`).
+
+A watch ends rather than skip a change. An exception while a change is filtered or rendered for one watcher ends that
+watch with an ERROR event; any other exception ends all watches of the hub with an ERROR 410: their clients list again.
 """
 
 import asyncio
@@ -13,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from sampan.apiserver.rendering import Renderer, framed
 from sampan.apiserver.selection import Selection
 from sampan.http.server import Stream
+from sampan.machinery.errors import Gone, InternalError, StatusError
 from sampan.store.interface import Compacted, Entry, Event, Store, Watch
 from sampan.store.stamp import restamp
 
@@ -73,25 +77,31 @@ def kind_of_change(change: Change, selection: Selection) -> str:
 
 
 class Watcher:
-    """One client's watch. `done` resolves when it is over: None for an orderly end, or the reason it must be cut."""
+    """One client's watch. `done` resolves when it is over: to the error that the client must be told, or to None."""
 
     def __init__(self, selection: Selection, renderer: Renderer, stream: Stream, *, bookmarks: bool) -> None:
         self.selection = selection
         self.renderer = renderer
         self.bookmarks = bookmarks
         self.after = 0
-        self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[StatusError | None] = asyncio.get_running_loop().create_future()
         self._stream = stream
         self._pending: list[Change] | None = []
 
     def offer(self, changes: Sequence[Change]) -> None:
-        """Called by the hub with changes in scope."""
+        """Called by the hub with changes in scope. Never raises: a change that cannot be sent ends the watch."""
+        if self.done.done():
+            return
         if self._pending is not None:
             self._pending.extend(changes)
             if len(self._pending) > MAX_PENDING:
-                self.end("fell behind while sending the initial state")
-        elif frames := self.frames(changes):
-            self._write(frames)
+                self._cut()
+            return
+        try:
+            if frames := self.frames(changes):
+                self._write(frames)
+        except Exception:
+            self.fail()
 
     def frames(self, changes: Iterable[Change]) -> bytes:
         frames = [
@@ -109,12 +119,23 @@ class Watcher:
 
     def mark(self, revision: int) -> None:
         """Tell the client that it has seen everything up to `revision`."""
-        if self.bookmarks and self._pending is None:
+        if self.bookmarks and self._pending is None and not self.done.done():
             self._write(self.renderer.bookmark(revision))
 
-    def end(self, why: str = "") -> None:
+    def end(self, error: StatusError | None = None) -> None:
         if not self.done.done():
-            self.done.set_result(why)
+            self.done.set_result(error)
+
+    def fail(self) -> None:
+        """End the watch because of the exception being handled, which is logged."""
+        served = self.selection.served
+        log.exception("watch of %s: a change cannot be sent; this watch ends", served.info.plural)
+        self.end(InternalError("Internal error occurred: a change could not be sent; see the API server's log"))
+
+    def _cut(self) -> None:
+        """Close the connection of a client that does not keep up; it resumes from the last revision it has seen."""
+        self.end()
+        self._stream.abort()
 
     def _write(self, data: bytes) -> None:
         if self.done.done():
@@ -125,7 +146,7 @@ class Watcher:
             self.end()
         else:
             if self._stream.backlog > MAX_BACKLOG:
-                self.end("the client does not keep up")
+                self._cut()
 
 
 class _Audience:
@@ -176,13 +197,15 @@ class Hub:
         self._audience = _Audience()
         self._task: asyncio.Task[None] | None = None
         self._marker: asyncio.Task[None] | None = None
+        self._offered = 0
 
     def join(self, watcher: Watcher, after: int) -> None:
         """Offer the watcher every later change; it must have been told of everything up to `after`, or be told."""
         watcher.after = after
         self._audience.add(watcher)
-        if self._task is None or self._task.done():
-            watch = self.store.watch(self._prefix, self.store.revision)
+        if self._task is None:
+            self._offered = self.store.revision
+            watch = self.store.watch(self._prefix, self._offered)
             self._task = asyncio.create_task(self._run(watch))
             self._marker = asyncio.create_task(self._mark())
 
@@ -192,12 +215,19 @@ class Hub:
             self.close()
 
     def close(self) -> None:
+        """End all watches in an orderly way."""
+        self._stop(None)
+
+    def _stop(self, error: StatusError | None) -> None:
+        """End all watches and the hub's tasks; the next watcher starts them again."""
+        current = asyncio.current_task()
         for task in (self._task, self._marker):
-            if task is not None:
+            if task is not None and task is not current:
                 task.cancel()
         self._task = self._marker = None
         for watcher in self._audience:
-            watcher.end()
+            watcher.end(error)
+        self._audience = _Audience()
 
     def missed(self, selection: Selection, after: int) -> list[Change]:
         """What happened in a selection's scope since `after`. Raises Compacted, FutureRevision."""
@@ -210,12 +240,22 @@ class Hub:
         try:
             async for batch in watch:
                 self._audience.offer([Change(event) for event in batch], self._scopes_of)
+                self._offered = batch[-1].revision
+        except asyncio.CancelledError:
+            raise
         except Compacted:
-            log.warning("%s: the watch fell behind the store; its watchers start again", self._prefix)
+            log.warning("%s: the watch fell behind the store; its clients list again", self._prefix)
+            self._stop(self._lost())
+        except Exception:
+            log.exception("%s: the watch failed; its clients list again", self._prefix)
+            self._stop(self._lost())
+        else:
+            self._stop(None)
         finally:
             watch.close()
-        for watcher in self._audience:
-            watcher.end("the server's own watch ended")
+
+    def _lost(self) -> Gone:
+        return Gone(f"too old resource version: {self._offered} ({self.store.revision})")
 
     def _scopes_of(self, key: str) -> tuple[str, ...]:
         namespace, slash, name = key[len(self._prefix) :].rpartition("/")
@@ -224,13 +264,21 @@ class Hub:
         return (self._prefix, key)
 
     async def _mark(self) -> None:
-        """Send bookmarks. The pause lets everything up to the revision reach the watchers first."""
+        """Send bookmarks. The pause lets changes up to the revision reach the watchers first."""
+        known = self._offered
         while True:
             await asyncio.sleep(BOOKMARK_SECONDS - _SETTLE_SECONDS)
             revision = self.store.revision
             await asyncio.sleep(_SETTLE_SECONDS)
-            for watcher in self._audience:
-                watcher.mark(revision)
+            try:
+                known = max(known, self._offered)
+                if any(event.revision <= revision for event in self.store.since(self._prefix, known)):
+                    continue
+                known = max(known, revision)
+                for watcher in self._audience:
+                    watcher.mark(known)
+            except Exception:
+                log.exception("%s: no bookmark could be sent", self._prefix)
 
 
 class Hubs:

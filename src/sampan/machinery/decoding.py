@@ -1,8 +1,9 @@
 """Typed decoding: makes a JSON object what upstream's Go types would have made of it.
 
-Unknown fields and nulls go (a null in a list or a map becomes the zero value), quantities, times and base64 take their
-canonical form, and a value of the wrong type is refused in the words of upstream's decoder. One pass, in place: this
-runs for every write. `duplicates` finds what a decoded object can no longer show; strategies validate what is left.
+Unknown fields and nulls go (a null in a list or a map becomes the zero value; Go's zero time is a null), quantities,
+times and base64 take their canonical form, and a value of the wrong type is refused in the words of upstream's
+decoder. One pass, in place: this runs for every write. `duplicates` finds what a decoded object can no longer show;
+strategies validate what is left.
 """
 
 import binascii
@@ -63,7 +64,9 @@ def _decode_object(value: Any, node: Node, path: Path, unknown: list[str]) -> An
             dropped.append(name)
         elif type(item) is not field.scalar:
             decoded = _DECODERS[field.kind](item, field, (path, name, node), unknown)
-            if decoded is not item:
+            if decoded is None:
+                dropped.append(name)
+            elif decoded is not item:
                 value[name] = decoded
     for name in dropped:
         del value[name]
@@ -144,13 +147,15 @@ def _decode_time(value: Any, node: Node, path: Path, unknown: list[str]) -> Any:
     if (_is_micro_time if micro else _is_time)(value):
         return value
     try:
-        moment = times.parse(value) if _is_rfc3339(value) else None
+        if not _is_rfc3339(value):
+            raise ValueError(value)
+        moment = times.parse(value)
+        text = times.format_micro_time(moment) if micro else times.format_time(moment)
     except ValueError:
-        moment = None
-    if moment is None:
         layout = "2006-01-02T15:04:05.000000Z07:00" if micro else "2006-01-02T15:04:05Z07:00"
-        raise DecodingError(f'parsing time "{value}" as "{layout}": cannot parse "{value}" as "2006"')
-    return times.format_micro_time(moment) if micro else times.format_time(moment)
+        message = f'parsing time "{value}" as "{layout}": cannot parse "{value}" as "2006"'
+        raise DecodingError(message) from None
+    return None if times.is_zero(moment) else text
 
 
 def _keep(value: Any, node: Node, path: Path, unknown: list[str]) -> Any:

@@ -43,13 +43,18 @@ async def watch(call: Call) -> None:
         async for chunk in past:
             await stream.write(chunk)
         watcher.go_live()
-        done, _ = await asyncio.wait([watcher.done], timeout=seconds)
-        if done and watcher.done.result():
-            stream.abort()
+        await asyncio.wait([watcher.done], timeout=seconds)
     except Compacted:
-        await stream.write(failure(Gone(f"too old resource version: {revision} ({store.revision})")))
+        watcher.end(Gone(f"too old resource version: {revision} ({store.revision})"))
+    except ConnectionResetError:
+        watcher.end()
+    except Exception:
+        watcher.fail()
     finally:
         hub.leave(watcher)
+    error = watcher.done.result() if watcher.done.done() else None
+    if error is not None and not stream.closed:
+        stream.write_now(failure(error))
     await stream.close()
 
 

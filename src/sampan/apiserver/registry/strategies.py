@@ -28,7 +28,7 @@ STRATEGIES: Mapping[tuple[str, str], type[Strategy]] = {
     ("", "Secret"): SecretStrategy,
     ("", "Service"): ServiceStrategy,
     ("apps", "DaemonSet"): variants.DaemonSetStrategy,
-    ("apps", "Deployment"): variants.StatusAtFirst,
+    ("apps", "Deployment"): variants.DeploymentStrategy,
     ("apps", "ReplicaSet"): variants.ReplicaSetStrategy,
     ("apps", "StatefulSet"): variants.StatefulSetStrategy,
     ("autoscaling", "HorizontalPodAutoscaler"): variants.Ungenerated,

@@ -93,6 +93,10 @@ class StatusAtFirst(TableStrategy):
         obj["status"] = deepcopy(dict(self.initial_status))
 
 
+class DeploymentStrategy(StatusAtFirst):
+    status_keeps: ClassVar[frozenset[str]] = StatusAtFirst.status_keeps | {"labels"}
+
+
 class DaemonSetStrategy(StatusAtFirst):
     initial_status: ClassVar[Mapping[str, Any]] = {
         "currentNumberScheduled": 0,

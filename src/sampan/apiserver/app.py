@@ -87,7 +87,7 @@ class App:
         except Exception as error:
             response = _answer_to(error, request)
         code = response.status if response is not None else 200
-        self._metrics.observe(info, code, time.perf_counter() - started)
+        self._metrics.observe(self._known(info), code, time.perf_counter() - started)
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s %s %d %s", request.method, request.raw_path, code, info.user.name)
         return response
@@ -107,6 +107,12 @@ class App:
         if handler is None:
             raise MethodNotAllowed("the server does not allow this method on the requested resource")
         return await handler(call)
+
+    def _known(self, info: RequestInfo) -> RequestInfo:
+        """What metrics name: resources that are served, so that clients cannot make labels of their own."""
+        if not info.is_resource or self._context.catalog.find(info.group, info.version, info.resource):
+            return info
+        return RequestInfo(info.verb)
 
     def _handler(self, call: Call) -> Handler | None:
         verb, verbs = call.info.verb, call.served.info.verbs

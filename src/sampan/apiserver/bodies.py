@@ -3,13 +3,16 @@
 Everything that is wrong with a body becomes one of BadRequest, UnsupportedMediaType or RequestEntityTooLarge.
 """
 
+import asyncio
+import subprocess
+import sys
 from typing import Any
 
 import msgspec
 
 from sampan.http.messages import BodyTooLarge
 from sampan.http.server import Request
-from sampan.machinery.errors import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
+from sampan.machinery.errors import BadRequest, RequestEntityTooLarge, TooManyRequests, UnsupportedMediaType
 from sampan.machinery.objects import Object
 
 JSON = "application/json"
@@ -17,15 +20,56 @@ PROTOBUF = "application/vnd.kubernetes.protobuf"
 APPLY_PATCH = "application/apply-patch+yaml"
 OBJECT_TYPES = (JSON, "application/yaml", PROTOBUF)
 _decode_json = msgspec.json.Decoder().decode
-_MAX_NODES = 500_000
+
+_INLINE_YAML = 8 * 1024
+"""YAML of more bytes than this is read by a process of its own: the event loop would stand still meanwhile."""
+
+_CONVERSION_SECONDS = 30.0
+_converters = asyncio.Semaphore(2)
 
 
 async def read(request: Request) -> bytes:
-    """The raw body. Raises RequestEntityTooLarge."""
+    """The body; large YAML has become JSON. Raises RequestEntityTooLarge, BadRequest."""
     try:
-        return await request.read()
+        data = await request.read()
     except BodyTooLarge:
         raise RequestEntityTooLarge("Request entity too large: limit is 3145728") from None
+    if len(data) > _INLINE_YAML and media_type(request).endswith("yaml") and not _is_json(data):
+        return await _converted(data)
+    return data
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        _decode_json(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+async def _converted(data: bytes) -> bytes:
+    """YAML as JSON, by a process that is killed when it takes too long. Raises BadRequest, TooManyRequests."""
+    if _converters.locked():
+        raise TooManyRequests(
+            "too many large YAML bodies at once, please try again later", details={"retryAfterSeconds": 1}
+        )
+    async with _converters:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "sampan.apiserver.yaml_loader",
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            async with asyncio.timeout(_CONVERSION_SECONDS):
+                converted, wrong = await process.communicate(data)
+        except TimeoutError:
+            raise BadRequest("couldn't get version/kind; yaml parse error: it takes too long") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+    if process.returncode:
+        raise BadRequest(f"couldn't get version/kind; yaml parse error: {wrong.decode(errors='replace')}")
+    return converted
 
 
 def media_type(request: Request) -> str:
@@ -74,29 +118,19 @@ def decode(data: bytes, form: str = JSON) -> Any:
 
 
 def decode_yaml(data: bytes) -> Any:
-    """YAML as the data model of JSON: no tags, no aliases that multiply, keys are strings. Raises BadRequest."""
+    """YAML as the data model of JSON: no tags, no aliases that multiply, keys are strings. Raises BadRequest.
+
+    JSON is YAML too, and what kubectl sends to apply; it is read as such.
+    """
+    try:
+        return _decode_json(data)
+    except (ValueError, RecursionError):
+        pass
     import yaml
 
     from sampan.apiserver.yaml_loader import load
 
     try:
-        return msgspec.to_builtins(_checked(load(data)))
+        return msgspec.to_builtins(load(data))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise BadRequest(f"couldn't get version/kind; yaml parse error: {error}") from None
-
-
-def _checked(document: Any) -> Any:
-    """Refuse a document that aliases make larger than anything a client would write."""
-    pending, seen = [document], 0
-    while pending:
-        value = pending.pop()
-        seen += 1
-        if seen > _MAX_NODES:
-            raise BadRequest("the document has too many nodes")
-        if isinstance(value, dict):
-            if not all(isinstance(key, str) for key in value):
-                raise BadRequest("the keys of an object must be strings")
-            pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)
-    return document

@@ -32,6 +32,7 @@ class Metrics:
     def observe(self, info: RequestInfo, code: int, seconds: float) -> None:
         """A request was answered. Watches and tunnels are counted, but say nothing about latency."""
         resource = (info.verb.upper(), info.group, info.version, info.resource)
-        self._requests.add(*resource, info.subresource, str(code))
+        subresource = info.subresource if code != 404 and code != 405 else ""
+        self._requests.add(*resource, subresource, str(code))
         if info.verb != "watch" and info.subresource not in _LONG:
             self._seconds.observe(seconds, *resource)

@@ -40,11 +40,16 @@ class Form:
 
 
 AS_IS = Form()
+_KEPT_LENGTH = 512
+"""Longer headers are read anew each time, so that clients cannot fill the memory with them."""
 
 
-@lru_cache(maxsize=512)
 def negotiate(accept: str, kinds: tuple[str, ...] = ("Table", "PartialObjectMetadata")) -> Form:
     """The first acceptable form among plain JSON or YAML and those of `kinds`. Raises NotAcceptable."""
+    return _negotiate_short(accept, kinds) if len(accept) <= _KEPT_LENGTH else _negotiate(accept, kinds)
+
+
+def _negotiate(accept: str, kinds: tuple[str, ...]) -> Form:
     if not accept:
         return AS_IS
     for clause in _by_preference(accept):
@@ -53,6 +58,9 @@ def negotiate(accept: str, kinds: tuple[str, ...] = ("Table", "PartialObjectMeta
         if form is not None:
             return form
     raise NotAcceptable("only the following media types are accepted: application/json, application/yaml")
+
+
+_negotiate_short = lru_cache(maxsize=512)(_negotiate)
 
 
 def _form_of(media_type: str, parameters: dict[str, str], kinds: tuple[str, ...]) -> Form | None:

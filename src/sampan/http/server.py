@@ -151,15 +151,21 @@ class _Connection(WriteFlow):
     def data_received(self, data: bytes) -> None:
         self.last_active = asyncio.get_running_loop().time()
         if self._upgrading:
-            self._early += data
+            self._keep_early(data)
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrading = True
-            self._early = data[upgrade.args[0] :]
+            self._keep_early(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(400, str(error) or "malformed request")
+
+    def _keep_early(self, data: bytes) -> None:
+        """What follows a request to upgrade waits for the handler's decision; reading is paused meanwhile."""
+        self._early += data
+        if self.transport:
+            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         return False
@@ -298,6 +304,7 @@ class _Connection(WriteFlow):
         self._handed_over = True
         early, self._early = self._early, b""
         streams = adopt_streams(transport, early)
+        transport.resume_reading()
         transport.write(head(status, headers))
         return streams
 

@@ -14,6 +14,9 @@ from typing import Literal
 
 Format = Literal["DecimalSI", "BinarySI", "DecimalExponent"]
 
+MAX_LENGTH = 128
+"""Characters of a quantity. Its largest value has 28 digits."""
+
 _NANO = 10**9
 _MAX = (2**63 - 1) * _NANO
 _FORMAT_WRONG = (
@@ -83,10 +86,26 @@ class Quantity:
 ZERO = Quantity()
 
 
-@lru_cache(maxsize=4096)
 def parse(text: str | int | float) -> Quantity:
-    """Read a quantity, also from a JSON number. Raises QuantityError."""
-    match = _shape(str(text).strip())
+    """Read a quantity, also from a JSON number. Raises QuantityError.
+
+    Nothing longer than MAX_LENGTH is looked at: reading takes quadratic time, and what is read is kept.
+    """
+    return _parse(_bounded(text))
+
+
+def _bounded(text: str | int | float) -> str:
+    if isinstance(text, int) and text.bit_length() > 256:
+        raise QuantityError(_FORMAT_WRONG)
+    shown = str(text)
+    if len(shown) > MAX_LENGTH:
+        raise QuantityError(_FORMAT_WRONG)
+    return shown
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> Quantity:
+    match = _shape(text.strip())
     if match is None:
         raise QuantityError(_FORMAT_WRONG)
     number, suffix = match.groups()
@@ -97,10 +116,14 @@ def parse(text: str | int | float) -> Quantity:
     return Quantity(max(-_MAX, min(nano, _MAX)), notation)
 
 
-@lru_cache(maxsize=4096)
 def canonical(text: str | int | float) -> str:
     """The form in which the API stores a quantity. Raises QuantityError."""
-    return str(parse(text))
+    return _canonical(_bounded(text))
+
+
+@lru_cache(maxsize=4096)
+def _canonical(text: str) -> str:
+    return str(_parse(text))
 
 
 def from_milli(milli: int) -> Quantity:

@@ -78,13 +78,19 @@ class LabelSelector:
         return ",".join(map(str, self.requirements))
 
 
+_KEPT_LENGTH = 512
+"""Longer selectors are parsed anew each time, so that clients cannot fill the memory with them."""
+
 EVERYTHING = LabelSelector()
 NOTHING = LabelSelector(nothing=True)
 
 
-@lru_cache(maxsize=1024)
 def parse_labels(text: str) -> LabelSelector:
     """Read `app=web,tier in (front,back),!old`. Raises SelectorError."""
+    return _parse_short_labels(text) if len(text) <= _KEPT_LENGTH else _parse_labels(text)
+
+
+def _parse_labels(text: str) -> LabelSelector:
     try:
         parsed = selector_parser.parse(text)
     except selector_parser.ParseError as wrong:
@@ -94,6 +100,9 @@ def parse_labels(text: str) -> LabelSelector:
         if errors := _wrong(requirement):
             raise SelectorError(f"unable to parse requirement: {errors[0]}")
     return LabelSelector(tuple(sorted(requirements, key=lambda requirement: requirement.key)))
+
+
+_parse_short_labels = lru_cache(maxsize=1024)(_parse_labels)
 
 
 def from_labels(labels: Mapping[str, str]) -> LabelSelector:
@@ -149,9 +158,12 @@ class FieldSelector:
         return ",".join(map(str, self.terms))
 
 
-@lru_cache(maxsize=1024)
 def parse_fields(text: str) -> FieldSelector:
     """Read `spec.nodeName=node-1,status.phase!=Failed`. Raises SelectorError."""
+    return _parse_short_fields(text) if len(text) <= _KEPT_LENGTH else _parse_fields(text)
+
+
+def _parse_fields(text: str) -> FieldSelector:
     terms = []
     for part in _split_terms(text):
         if not part:
@@ -161,6 +173,9 @@ def parse_fields(text: str) -> FieldSelector:
             raise SelectorError(f"invalid selector: '{text}'; can't understand '{part}'")
         terms.append(term)
     return FieldSelector(tuple(terms))
+
+
+_parse_short_fields = lru_cache(maxsize=1024)(_parse_fields)
 
 
 _OPERATORS = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!", "Gt": "gt", "Lt": "lt"}

@@ -15,8 +15,8 @@ import msgspec
 
 from sampan.api.meta_v1 import APIObject
 from sampan.client.resources import Resource
-from sampan.client.rest import JSON, METADATA, METADATA_LIST, Client, WatchFrame, decoder_for
-from sampan.machinery.errors import Gone, StatusError
+from sampan.client.rest import JSON, METADATA, METADATA_LIST, Client, Rejected, WatchFrame, decoder_for, rejected
+from sampan.machinery.errors import Gone, StatusError, TooManyRequests
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ InformerHandler = Callable[[T | None, T | None], None]
 
 FIRST_RETRY_SECONDS = 0.02
 LAST_RETRY_SECONDS = 5.0
+_ORDINARY_SECONDS = 1.0
+_MAX_REJECTED = 1000
 
 
 class Informer(Generic[T]):
@@ -57,7 +59,11 @@ class Informer(Generic[T]):
         self._items: dict[Key, T] = {}
         self._indexers: dict[str, Index[T]] = dict(indexers or {})
         self._indexes: dict[str, dict[Hashable, dict[Key, T]]] = {name: {} for name in self._indexers}
+        self._filed: dict[str, dict[Key, list[Hashable]]] = {name: {} for name in self._indexers}
         self._handlers: list[InformerHandler[T]] = []
+        self.rejected = 0
+        """How often an object came that could not be read."""
+        self._rejected_keys: set[Key] = set()
         self._synced = asyncio.Event()
         self._version = ""
 
@@ -101,27 +107,36 @@ class Informer(Generic[T]):
             return
         self._indexers[name] = index
         self._indexes[name] = {}
+        self._filed[name] = {}
         for key, item in self._items.items():
             self._file(name, key, item)
 
     # --- following the server
 
     async def run(self) -> None:
-        """Follow the server until cancelled, whatever happens to it meanwhile."""
+        """Follow the server until cancelled, whatever happens to it meanwhile.
+
+        Failures are retried after a growing pause; a watch that brought something begins the pauses anew.
+        """
         delay = FIRST_RETRY_SECONDS
         while True:
             try:
                 if not self._version:
                     await self._relist()
-                delay = FIRST_RETRY_SECONDS
-                await self._follow()
+                if await self._follow():
+                    delay = FIRST_RETRY_SECONDS
+                    continue
             except Gone:
                 self._version = ""
-                continue
             except (StatusError, OSError, msgspec.MsgspecError) as error:
                 log.log(logging.DEBUG if delay < 1 else logging.WARNING, "watch of %s: %s", self.resource, error)
-                await asyncio.sleep(delay * random.uniform(0.5, 1.0))
-                delay = min(delay * 2, LAST_RETRY_SECONDS)
+                if isinstance(error, StatusError) and not isinstance(error, TooManyRequests):
+                    self._version = ""
+            except Exception:
+                log.exception("watch of %s", self.resource)
+                self._version = ""
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))
+            delay = min(delay * 2, LAST_RETRY_SECONDS)
 
     async def _relist(self) -> None:
         listed = await self._client.list(
@@ -132,6 +147,8 @@ class Informer(Generic[T]):
             field_selector=self._fields,
             accept=self._accept[0],
         )
+        for bad in listed.rejected:
+            self._reject(bad)
         fresh = {(item.metadata.namespace, item.metadata.name): item for item in listed.items}
         for key in [key for key in self._items if key not in fresh]:
             self._remove(key)
@@ -140,7 +157,10 @@ class Informer(Generic[T]):
         self._version = listed.resource_version
         self._synced.set()
 
-    async def _follow(self) -> None:
+    async def _follow(self) -> bool:
+        """Watch until the server ends it; True if that was an ordinary watch: some time, or some changes."""
+        begun = asyncio.get_running_loop().time()
+        brought = False
         watch = self._client.watch(
             self.resource,
             self._namespace,
@@ -151,16 +171,33 @@ class Informer(Generic[T]):
         )
         async for frames in watch:
             for frame in frames:
+                brought = True
                 self._apply(frame)
+        return brought or asyncio.get_running_loop().time() - begun >= _ORDINARY_SECONDS
 
     def _apply(self, frame: WatchFrame) -> None:
-        item: T = self._decoder.decode(frame.object)
+        try:
+            item: T = self._decoder.decode(frame.object)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            bad = rejected(frame.object, error)
+            self._reject(bad)
+            self._version = bad.resource_version or self._version
+            return
         key = (item.metadata.namespace, item.metadata.name)
         if frame.type == "DELETED":
             self._remove(key)
+            self._rejected_keys.discard(key)
         elif frame.type != "BOOKMARK":
             self._put(key, item)
         self._version = item.metadata.resource_version
+
+    def _reject(self, bad: Rejected) -> None:
+        """Do without an object that cannot be read. It is logged once until it can be read again."""
+        self.rejected += 1
+        if bad.key not in self._rejected_keys and len(self._rejected_keys) < _MAX_REJECTED:
+            self._rejected_keys.add(bad.key)
+            log.error("%s %s cannot be read and is left out: %s", self.resource, "/".join(bad.key), bad.why)
+        self._remove(bad.key)
 
     # --- the copy
 
@@ -172,8 +209,9 @@ class Informer(Generic[T]):
             self._remove(key)
             old = None
         if old is not None:
-            self._unfile_all(key, old)
+            self._unfile_all(key)
         self._items[key] = item
+        self._rejected_keys.discard(key)
         for name in self._indexers:
             self._file(name, key, item)
         self._notify(old, item)
@@ -181,21 +219,28 @@ class Informer(Generic[T]):
     def _remove(self, key: Key) -> None:
         old = self._items.pop(key, None)
         if old is not None:
-            self._unfile_all(key, old)
+            self._unfile_all(key)
             self._notify(old, None)
 
     def _file(self, name: str, key: Key, item: T) -> None:
-        for value in self._indexers[name](item):
-            self._indexes[name].setdefault(value, {})[key] = item
+        """An index that raises has nothing of this item; other indexes and items are as they should be."""
+        filed: list[Hashable] = []
+        self._filed[name][key] = filed
+        try:
+            for value in self._indexers[name](item):
+                self._indexes[name].setdefault(value, {})[key] = item
+                filed.append(value)
+        except Exception:
+            log.exception("index %s of %s %s", name, self.resource, item.metadata.key)
 
-    def _unfile_all(self, key: Key, item: T) -> None:
-        for name, index in self._indexers.items():
-            for value in index(item):
-                bucket = self._indexes[name].get(value)
+    def _unfile_all(self, key: Key) -> None:
+        for name, index in self._indexes.items():
+            for value in self._filed[name].pop(key, ()):
+                bucket = index.get(value)
                 if bucket is not None:
                     bucket.pop(key, None)
                     if not bucket:
-                        del self._indexes[name][value]
+                        del index[value]
 
     def _notify(self, old: T | None, new: T | None) -> None:
         for handler in self._handlers:
@@ -217,6 +262,7 @@ class Informers:
         self._informers: dict[Selection, Informer[Any]] = {}
         self._tasks: dict[Selection, asyncio.Task[None]] = {}
         self._running = False
+        self._ended = asyncio.Event()
 
     def of(
         self,
@@ -260,12 +306,17 @@ class Informers:
         return [informer for informer in self._informers.values() if not informer.synced]
 
     async def run(self) -> None:
-        """Run all informers, and those asked for later, until cancelled."""
+        """Run all informers, and those asked for later, until cancelled. Raises what ended any of them."""
         self._running = True
         for key in self._informers:
             self._start(key)
         try:
-            await asyncio.Event().wait()
+            while True:
+                await self._ended.wait()
+                self._ended.clear()
+                for task in list(self._tasks.values()):
+                    if task.done() and not task.cancelled():
+                        task.result()
         finally:
             for task in self._tasks.values():
                 task.cancel()
@@ -275,4 +326,6 @@ class Informers:
 
     def _start(self, key: Selection) -> None:
         if key not in self._tasks:
-            self._tasks[key] = asyncio.get_running_loop().create_task(self._informers[key].run())
+            task = asyncio.get_running_loop().create_task(self._informers[key].run())
+            task.add_done_callback(lambda _: self._ended.set())
+            self._tasks[key] = task

@@ -43,6 +43,7 @@ class LeaderElector:
         self._lease_seconds, self._retry_seconds = lease_seconds, retry_seconds
         self._seen_version = ""
         self._seen_at = 0.0
+        self._attempted = 0.0
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Run `lead` while leading; it is cancelled when the Lease cannot be renewed in time."""
@@ -71,12 +72,21 @@ class LeaderElector:
             log.info("lease %s/%s was not released: %s", self._namespace, self._name, error)
 
     async def _hold(self, task: "asyncio.Future[None]") -> None:
+        """Renew until `task` ends or the deadline passes, whatever an attempt waits for.
+
+        A renewal counts from before its attempt began, because others may count from when the server took it.
+        """
         loop = asyncio.get_running_loop()
-        renewed = loop.time()
-        while not task.done() and loop.time() - renewed < self._lease_seconds * 2 / 3:
-            await asyncio.wait([task], timeout=self._retry_seconds)
-            if await self._try_acquire():
-                renewed = loop.time()
+        deadline = self._attempted + self._lease_seconds * 2 / 3
+        while not task.done() and loop.time() < deadline:
+            pause = min(self._retry_seconds, deadline - loop.time())
+            await asyncio.wait([task], timeout=pause)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    if await self._try_acquire():
+                        deadline = self._attempted + self._lease_seconds * 2 / 3
+            except TimeoutError:
+                break
         if task.done() and not task.cancelled():
             task.result()
 
@@ -90,7 +100,7 @@ class LeaderElector:
             return False
 
     async def _acquire(self) -> bool:
-        now = asyncio.get_running_loop().time()
+        now = self._attempted = asyncio.get_running_loop().time()
         try:
             lease = await self._client.get(LEASES, self._name, self._namespace, Lease)
         except NotFound:

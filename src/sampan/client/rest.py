@@ -5,6 +5,7 @@ are the exceptions of `sampan.machinery.errors`; a server that cannot be reached
 `sampan.client.informer` builds on `list` and `watch`.
 """
 
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from sampan.http.client import Answer, HTTPClient
 from sampan.machinery import objects
 from sampan.machinery.errors import StatusError, from_status
 from sampan.machinery.objects import Object
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -46,6 +49,16 @@ class ListResult(Generic[T]):
     items: list[T]
     resource_version: str
     continue_token: str = ""
+    rejected: tuple["Rejected", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An object that does not fit the type that was asked for; it is left out of a list."""
+
+    key: tuple[str, str]
+    resource_version: str
+    why: str
 
 
 class _ListMeta(msgspec.Struct, rename="camel"):
@@ -68,16 +81,82 @@ class WatchFrame(msgspec.Struct):
 Frames = list[WatchFrame]
 JSONPatch = list[Object]
 
+
+class _Head(msgspec.Struct, rename="camel"):
+    name: str = ""
+    namespace: str = ""
+    resource_version: str = ""
+
+
+class _Headed(msgspec.Struct):
+    metadata: _Head = msgspec.field(default_factory=_Head)
+
+
 _frame_decoder = msgspec.json.Decoder(WatchFrame)
-_decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
-def decoder_for(kind: Any) -> msgspec.json.Decoder[Any]:
+class Decoder(Generic[T]):
+    """Reads objects of one type. A null is an absent field, whatever the field is, as in upstream's own clients: its
+    servers write `null` for each empty list that is not marked `omitempty`.
+    """
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+        self._decode = msgspec.json.Decoder(kind, strict=False).decode
+
+    def decode(self, data: bytes | msgspec.Raw) -> T:
+        """Raises msgspec.MsgspecError."""
+        found: T
+        try:
+            found = self._decode(data)
+        except msgspec.ValidationError:
+            found = msgspec.convert(_without_nulls(msgspec.json.decode(data)), self._kind, strict=False)
+        return found
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value if item is not None]
+    return value
+
+
+_decoders: dict[Any, Decoder[Any]] = {}
+
+
+def decoder_for(kind: Any) -> Decoder[Any]:
     """The decoder for a type, made once."""
     found = _decoders.get(kind)
     if found is None:
-        found = _decoders[kind] = msgspec.json.Decoder(kind, strict=False)
+        found = _decoders[kind] = Decoder(kind)
     return found
+
+
+def rejected(data: bytes | msgspec.Raw, error: Exception) -> Rejected:
+    """Which object it was that could not be read; nameless if even that cannot be told."""
+    try:
+        head = decoder_for(_Headed).decode(data).metadata
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        head = _Head()
+    return Rejected((head.namespace, head.name), head.resource_version, str(error))
+
+
+def _decode_list(kind: Any, data: bytes) -> ListResult[Any]:
+    """All at once if all fit; otherwise one by one. Raises msgspec.MsgspecError for what is no list."""
+    try:
+        whole = msgspec.json.decode(data, type=_List[kind], strict=False)
+        return ListResult(whole.items or [], whole.metadata.resource_version, whole.metadata.continue_)
+    except msgspec.ValidationError:
+        pass
+    split = decoder_for(_List[msgspec.Raw]).decode(data)
+    decoder, items, bad = decoder_for(kind), [], []
+    for raw in split.items or ():
+        try:
+            items.append(decoder.decode(raw))
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            bad.append(rejected(raw, error))
+    return ListResult(items, split.metadata.resource_version, split.metadata.continue_, tuple(bad))
 
 
 Observer = Callable[[str, int, float], None]
@@ -138,10 +217,13 @@ class Client:
         field_selector: str = "",
         accept: str = JSON,
     ) -> ListResult[Any]:
+        """What does not fit `type` is in `rejected` instead of `items`."""
         query = _query(labelSelector=label_selector, fieldSelector=field_selector)
         answer = await self.call("GET", resource.path(namespace) + query, accept=accept)
-        result = decoder_for(_List[type]).decode(answer)
-        return ListResult(result.items or [], result.metadata.resource_version, result.metadata.continue_)
+        result = _decode_list(type, answer)
+        for bad in result.rejected:
+            log.debug("list of %s: %s is left out: %s", resource, "/".join(bad.key), bad.why)
+        return result
 
     async def create(
         self,

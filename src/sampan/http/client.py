@@ -176,10 +176,16 @@ class HTTPClient:
             if self._dial is not None:
                 where = {"sock": await self._dial(self._host, self._port)}
             _, connection = await loop.create_connection(
-                _Connection, ssl=self._ssl, server_hostname=self._server_hostname, **where
+                lambda: _Connection(self._forget), ssl=self._ssl, server_hostname=self._server_hostname, **where
             )
         self._open.add(connection)
         return connection
+
+    def _forget(self, connection: "_Connection") -> None:
+        """The server has closed a connection."""
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
 
     def _release(self, connection: "_Connection") -> None:
         if connection.reusable:
@@ -192,8 +198,9 @@ class HTTPClient:
 class _Connection(WriteFlow):
     """One connection to the server: one exchange at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_lost: "Callable[[_Connection], None]") -> None:
         super().__init__()
+        self._on_lost = on_lost
         self._reset("GET")
         self._complete = True
         self._keep_alive = True
@@ -225,6 +232,7 @@ class _Connection(WriteFlow):
         elif not self._complete:
             self._fail(ConnectionResetError("the server closed the connection"))
         self._keep_alive = False
+        self._on_lost(self)
 
     def data_received(self, data: bytes) -> None:
         if self._upgraded:

@@ -30,13 +30,18 @@ _converters = asyncio.Semaphore(2)
 
 async def read(request: Request) -> bytes:
     """The body; large YAML has become JSON. Raises RequestEntityTooLarge, BadRequest."""
-    try:
-        data = await request.read()
-    except BodyTooLarge:
-        raise RequestEntityTooLarge("Request entity too large: limit is 3145728") from None
+    data = await read_raw(request)
     if len(data) > _INLINE_YAML and media_type(request).endswith("yaml") and not _is_json(data):
         return await _converted(data)
     return data
+
+
+async def read_raw(request: Request) -> bytes:
+    """The body as it was sent. Raises RequestEntityTooLarge."""
+    try:
+        return await request.read()
+    except BodyTooLarge:
+        raise RequestEntityTooLarge("Request entity too large: limit is 3145728") from None
 
 
 def _is_json(data: bytes) -> bool:

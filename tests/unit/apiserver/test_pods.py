@@ -11,7 +11,7 @@ import pytest
 
 from sampan.apiserver.proxying.html import rewrite_links
 from sampan.apiserver.proxying.pods import choose_container
-from sampan.apiserver.proxying.targets import Target, parse_target, service_address
+from sampan.apiserver.proxying.targets import Target, is_proxyable, parse_target, service_address
 from sampan.http.messages import Response
 from sampan.http.server import Request, serve
 from sampan.machinery.errors import BadRequest, NotFound, ServiceUnavailable
@@ -194,12 +194,23 @@ async def backend(request: Request) -> Response:
     return Response(200, f"{request.method} {request.raw_path} ".encode() + request.body, "text/plain")
 
 
+def own_address() -> str:
+    """An address of this machine that is not loopback; connecting a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        return str(probe.getsockname()[0])
+
+
 @served
 async def test_pods_are_proxied_with_method_path_query_and_body(api: API) -> None:
-    server = await serve(backend, host="127.0.0.1", port=0)
+    address = own_address()
+    server = await serve(backend, host=address, port=0)
     try:
         await make_pod(api, nodeName="node-1")
-        await api.patch(f"{PODS}/p/status", {"status": {"phase": "Running", "podIP": "127.0.0.1"}})
+        await api.patch(f"{PODS}/p/status", {"status": {"phase": "Running", "podIP": address}})
         root = f"{PODS}/p:{server.port}/proxy"
         assert (await api.get(f"{root}/a%20b/c?d=e&d=f")).body == b"GET /a%20b/c?d=e&d=f "
         assert (await api.post(f"{root}/x", b"body")).body == b"POST /x body"
@@ -210,6 +221,50 @@ async def test_pods_are_proxied_with_method_path_query_and_body(api: API) -> Non
         assert page == f'<a href="{root}/next">x</a> <a href="//cdn/x">y</a> text /plain'
     finally:
         await server.close()
+
+
+NOT_PROXYABLE = (
+    "127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1", "::ffff:7f00:1", "169.254.169.254", "::ffff:169.254.169.254",
+    "fe80::1", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255", "2002:7f00:1::",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("address", NOT_PROXYABLE)
+@served
+async def test_nothing_is_passed_on_to_the_servers_own_addresses(api: API, address: str) -> None:
+    """Who may write a pod's status must not reach what listens beside the API server."""
+    await make_pod(api, nodeName="node-1")
+    patched = await api.patch(f"{PODS}/p/status", {"status": {"phase": "Running", "podIP": address}})
+    port = api.config.server.rpartition(":")[2]
+    answer = await api.get(f"{PODS}/https:p:{port}/proxy/livez")
+    assert answer.status == 400
+    assert patched.status == 422 or answer.json["message"] == "address not allowed"
+
+
+def test_names_and_zones_are_no_addresses() -> None:
+    assert [
+        one for one in (*NOT_PROXYABLE, "localhost", "fe80::1%lo", "::1%1", "10.1", "", "1") if is_proxyable(one)
+    ] == []
+    assert all(map(is_proxyable, ("10.0.0.1", "8.8.8.8", "fd00::1", "::ffff:10.0.0.1", "2001:db8::1")))
+
+
+@served
+async def test_an_external_name_is_not_proxied(api: API) -> None:
+    spec = {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": 10257}]}
+    assert (
+        await api.post("/api/v1/namespaces/default/services", {"metadata": {"name": "s"}, "spec": spec})
+    ).status == 201
+    answer = await api.get("/api/v1/namespaces/default/services/s:10257/proxy/metrics")
+    assert (answer.status, answer.json["message"]) == (404, 'endpoints "s" not found')
+
+
+@pytest.mark.parametrize("address", ["::ffff:127.0.0.1", "::ffff:169.254.1.1", "127.0.0.1"])
+@served
+async def test_endpoints_have_no_loopback_addresses_in_any_form(api: API, address: str) -> None:
+    subsets = [{"addresses": [{"ip": address}], "ports": [{"port": 10257}]}]
+    answer = await api.post("/api/v1/namespaces/default/endpoints", {"metadata": {"name": "s"}, "subsets": subsets})
+    assert answer.status == 422
+    assert "may not be in the" in answer.json["message"]
 
 
 class Stored:
@@ -240,7 +295,8 @@ def test_a_service_is_reached_at_a_ready_endpoints_target_port(text: str) -> Non
 
 
 UNREACHABLE = {
-    "no endpoints": ("s", None, ServiceUnavailable),
+    "no endpoints": ("s", None, NotFound),
+    "only loopback": ("s", {"subsets": [{**SUBSET, "addresses": [{"ip": "127.0.0.1"}]}]}, ServiceUnavailable),
     "none ready": ("s", {"subsets": [{**SUBSET, "addresses": []}]}, ServiceUnavailable),
     "no such port": ("s:99", {"subsets": [SUBSET]}, ServiceUnavailable),
     "no such service": ("t", None, NotFound),

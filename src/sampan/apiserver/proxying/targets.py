@@ -8,9 +8,10 @@ import random
 import ssl
 from dataclasses import dataclass
 from functools import cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from sampan.apiserver.handlers.call import Call
-from sampan.apiserver.proxying.agents import Agents, internal_address
+from sampan.apiserver.proxying.agents import Agents, agent_port, internal_address
 from sampan.apiserver.proxying.html import rewrite_links
 from sampan.apiserver.proxying.tunnel import forwarded_headers, pass_on, wants_upgrade
 from sampan.apiserver.strategy import Services
@@ -19,6 +20,7 @@ from sampan.http.messages import Response
 from sampan.machinery.errors import BadRequest, NotFound, ServiceUnavailable
 from sampan.machinery.objects import Object
 
+NOT_ALLOWED = "address not allowed"
 _READING = ("GET", "HEAD")
 
 
@@ -54,6 +56,13 @@ async def proxy(call: Call, agents: Agents) -> Response | None:
     if call.info.resource == "nodes":
         return await _to_node(call, agents, target, path)
     address, port = await _address(call, target)
+    return await _dial(call, target, address, port, path)
+
+
+async def _dial(call: Call, target: Target, address: str, port: int, path: str) -> Response | None:
+    """Send the request to an address, which is never a name, so that what is checked is what is dialled."""
+    if not is_proxyable(address):
+        raise BadRequest(NOT_ALLOWED)
     host = f"[{address}]" if ":" in address else address
     client = HTTPClient(f"{target.scheme}://{host}:{port}", ssl=_unverified() if target.scheme == "https" else None)
     try:
@@ -82,13 +91,16 @@ def _redirect(call: Call) -> Response:
 
 
 async def _to_node(call: Call, agents: Agents, target: Target, path: str) -> Response | None:
-    """The node's agent, or whatever listens on the port that was named."""
+    """The node's agent, which proves who it is, or whatever listens on another port."""
     if not target.port:
         return await _send(call, await agents.of_node(target.name), path)
     node = await call.context.get("nodes", "", target.name)
     if node is None:
         raise NotFound.of("", "nodes", target.name)
-    return await _send(call, agents.at(internal_address(node), _number(target.port)), path)
+    port = _number(target.port)
+    if port == agent_port(node):
+        return await _send(call, await agents.of_node(target.name), path)
+    return await _dial(call, target, internal_address(node), port, path)
 
 
 async def _address(call: Call, target: Target) -> tuple[str, int]:
@@ -104,7 +116,7 @@ async def _pod_address(services: Services, namespace: str, target: Target) -> tu
         raise NotFound.of("", "pods", target.name)
     address = (pod.get("status") or {}).get("podIP")
     if not address:
-        raise BadRequest(f"address not allowed: pod {target.name} has no IP")
+        raise BadRequest(NOT_ALLOWED)
     if target.port:
         return address, _number(target.port)
     ports = [port for container in pod["spec"]["containers"] for port in container.get("ports") or ()]
@@ -118,14 +130,17 @@ def _number(text: str) -> int:
 
 
 async def service_address(services: Services, namespace: str, target: Target) -> tuple[str, int]:
-    """A ready endpoint of the Service, at its target port. Raises NotFound, ServiceUnavailable."""
+    """A ready endpoint of the Service, at its target port. Raises NotFound, ServiceUnavailable.
+
+    Names outside the cluster (ExternalName) have no Endpoints and are never asked for.
+    """
     service = await services.get("services", namespace, target.name)
     if service is None:
         raise NotFound.of("", "services", target.name)
     port = _service_port(service, target.port)
-    if service["spec"].get("type") == "ExternalName":
-        return str(service["spec"]["externalName"]), int(port.get("port") or 80)
-    endpoints = await services.get("endpoints", namespace, target.name) or {}
+    endpoints = await services.get("endpoints", namespace, target.name)
+    if endpoints is None:
+        raise NotFound.of("", "endpoints", target.name)
     found = [
         (str(address["ip"]), int(candidate["port"]))
         for subset in endpoints.get("subsets") or ()
@@ -133,9 +148,30 @@ async def service_address(services: Services, namespace: str, target: Target) ->
         if candidate.get("name", "") == port.get("name", "")
         for address in subset.get("addresses") or ()
     ]
-    if not found:
-        raise ServiceUnavailable(f'no endpoints available for service "{target.name}"')
-    return random.choice(found)
+    random.shuffle(found)
+    for address, number in found:
+        if is_proxyable(address):
+            return address, number
+    raise ServiceUnavailable(f'no endpoints available for service "{target.name}"')
+
+
+def is_proxyable(text: str) -> bool:
+    """Whether requests may be passed on to an address: a global unicast address, as upstream's proxyutil demands.
+
+    What only looks like one is none: names, zones, IPv4 addresses inside IPv6 ones.
+    """
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address):
+        if address.scope_id:
+            return False
+        address = address.ipv4_mapped or address.sixtofour or address
+    return not (
+        address.is_unspecified or address.is_loopback or address.is_link_local or address.is_multicast
+        or address == IPv4Address("255.255.255.255")
+    )  # fmt: skip
 
 
 def _service_port(service: Object, wanted: str) -> Object:

@@ -51,7 +51,7 @@ async def pass_on(
 async def _relay(
     request: Request, client: HTTPClient, path: str, headers: Mapping[str, str], rewrite: Rewrite | None
 ) -> Response | None:
-    body = await bodies.read(request)
+    body = await bodies.read_raw(request)
     async with client.stream(request.method, path, body=body or None, headers=headers) as answer:
         kept = {name: value for name, value in answer.headers.items() if name not in _HOP_HEADERS}
         is_html = rewrite is not None and answer.headers.get("content-type", "").startswith("text/html")

@@ -38,6 +38,7 @@ def is_network(cidr: str) -> bool:
 def special_address_errors(address: str, path: str) -> Errors:
     """Addresses that no endpoint can have."""
     found = ip_address(address)
+    found = getattr(found, "ipv4_mapped", None) or found
     checks = (
         (found.is_unspecified, f"may not be unspecified ({address})"),
         (found.is_loopback, "may not be in the loopback range (127.0.0.0/8, ::1/128)"),

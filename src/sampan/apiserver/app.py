@@ -95,6 +95,8 @@ class App:
     async def _answer(self, request: Request, info: RequestInfo) -> Response | None:
         if not info.is_resource:
             return await self._nonresource.answer(request, info)
+        if request.method == "HEAD" and info.subresource != "proxy":
+            raise MethodNotAllowed("the server does not allow this method on the requested resource")
         served = self._context.catalog.find(info.group, info.version, info.resource)
         if served is None:
             raise NotFound("the server could not find the requested resource")

@@ -208,7 +208,7 @@ class _Connection(WriteFlow):
     def _reset(self, method: str) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self.status = 0
-        self.headers: Headers = {}
+        self.headers = Headers()
         self._chunks: deque[bytes] = deque()
         self._buffered = 0
         self._complete = False
@@ -253,7 +253,7 @@ class _Connection(WriteFlow):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+        self.headers.add(key, text)
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
@@ -275,7 +275,7 @@ class _Connection(WriteFlow):
 
     def on_message_complete(self) -> None:
         if self.status == 100:
-            self.headers = {}
+            self.headers = Headers()
             return
         self._finish()
 

@@ -1,16 +1,56 @@
 """What a handler sees of a request and gives back: Query, Response, and the size limits all servers share.
 
-Header names are lower-case on receipt; repeated headers are joined with `, ` (RFC 9110 section 5.3).
+Header names are lower-case on receipt. A repeated header reads as one that is joined with `, ` (RFC 9110 section 5.3);
+`Headers.getall` has its lines, for those whose values hold commas (`Set-Cookie`, `Impersonate-Group`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
 MAX_BODY = 3 * 1024 * 1024
 MAX_HEADERS = 64 * 1024
 
-Headers = dict[str, str]
+
+class Headers(dict[str, str]):
+    """Names to values; lines that were repeated are kept beside."""
+
+    __slots__ = ("_repeated",)
+
+    def __init__(self, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(headers or {})
+        self._repeated: dict[str, list[str]] = {}
+        if isinstance(headers, Headers):
+            self._repeated = {name: list(values) for name, values in headers._repeated.items()}
+
+    def add(self, name: str, value: str) -> None:
+        """One more line, as it is received."""
+        if name in self:
+            self._repeated.setdefault(name, [self[name]]).append(value)
+            self[name] = f"{self[name]}, {value}"
+        else:
+            self[name] = value
+
+    def getall(self, name: str) -> Sequence[str]:
+        """Each line of a header by itself."""
+        repeated = self._repeated.get(name)
+        return repeated if repeated is not None else ([self[name]] if name in self else [])
+
+    def without(self, names: Container[str]) -> "Headers":
+        """A copy without the headers of these names."""
+        kept = Headers({name: value for name, value in self.items() if name not in names})
+        kept._repeated = {name: values for name, values in self._repeated.items() if name not in names}
+        return kept
+
+
+def header_lines(headers: Mapping[str, str]) -> Iterable[tuple[str, str]]:
+    """What to send: one line for each header, but for cookies, which cannot be joined."""
+    for name, value in headers.items():
+        if name == "set-cookie" and isinstance(headers, Headers):
+            for line in headers.getall(name):
+                yield name, line
+        else:
+            yield name, value
 
 
 class Query:
@@ -85,7 +125,7 @@ REASONS = {
 def head(status: int, headers: Mapping[str, str]) -> bytes:
     """The status line and headers of an answer, ready to send."""
     lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
+    lines += [f"{name}: {value}" for name, value in header_lines(headers)]
     text = "\r\n".join(lines)
     if text.count("\n") != len(lines) - 1:
         raise ValueError("a header holds a line break")

@@ -24,24 +24,120 @@ IDLE_SECONDS = 120.0
 HOPELESS_BODY = 16 * MAX_BODY
 """A body over MAX_BODY is read and answered politely; one over this is cut off."""
 
+UNREAD_BODY = 64 * 1024
+"""Bytes of a body that are kept before its handler reads it; after these the client waits."""
+
+LINGER_SECONDS = 5.0
+"""How long the rest of a body that nobody read may take before its connection is cut."""
+
 MAX_PIPELINED = 8
 """Requests that may wait on one connection before its reading is paused."""
 
+MAX_CONNECTIONS = 8192
+"""Connections to one server; further ones are closed at once."""
+
+_READING_METHODS = frozenset({"GET", "HEAD"})
+
 
 class Request:
-    """One request, with its body already received."""
+    """One request as its headers have come; `read` waits for the body."""
 
-    __slots__ = ("_connection", "_too_large", "body", "headers", "method", "path", "query", "raw_path")
+    __slots__ = (
+        "_body",
+        "_connection",
+        "_continues",
+        "_failure",
+        "_is_complete",
+        "_size",
+        "_waiter",
+        "_wanted",
+        "headers",
+        "is_1_0",
+        "keeps_alive",
+        "leaves_with_client",
+        "method",
+        "path",
+        "query",
+        "raw_path",
+    )  # fmt: skip
 
-    def __init__(self, connection: "_Connection", method: str, target: str, headers: Headers) -> None:
+    def __init__(
+        self, connection: "_Connection", method: str, target: str, headers: Headers, *, keeps_alive: bool, version: str
+    ) -> None:
         self._connection = connection
-        self._too_large = False
+        self._body: list[bytes] = []
+        self._size = 0
+        self._is_complete = self._wanted = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
+        self.is_1_0 = version == "1.0"
+        self._continues = headers.get("expect", "").lower() == "100-continue" and not self.is_1_0
+        self.keeps_alive = keeps_alive
+        self.leaves_with_client = method in _READING_METHODS
         self.method = method
         self.raw_path = target
         self.headers = headers
         self.path, query = split_target(target)
         self.query = Query(query)
-        self.body = b""
+
+    # --- for the connection
+
+    def feed(self, data: bytes) -> None:
+        self._size += len(data)
+        if self._size <= MAX_BODY:
+            self._body.append(data)
+        else:
+            self._body.clear()
+
+    def finish(self, failure: Exception | None = None) -> None:
+        """The body has ended; with a failure before its end."""
+        self._is_complete, self._failure = True, failure
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    @property
+    def is_complete(self) -> bool:
+        return self._is_complete
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body so far."""
+        return self._size
+
+    @property
+    def waits_to_be_read(self) -> bool:
+        return self._size > UNREAD_BODY and not self._wanted
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the connection must end after the answer."""
+        return not self.keeps_alive or not self._is_complete or self._size > MAX_BODY
+
+    # --- for handlers
+
+    async def read(self) -> bytes:
+        """The body. Raises BodyTooLarge, ConnectionResetError."""
+        if not self._is_complete:
+            self._wanted = True
+            if self._continues and not self._size:
+                self._continues = False
+                if int(self.headers.get("content-length", "0")) > MAX_BODY:
+                    raise BodyTooLarge
+                self._connection.send_continue()
+            self._connection.update_reading()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self._failure is not None:
+            raise self._failure
+        if self._size > MAX_BODY:
+            raise BodyTooLarge
+        if len(self._body) != 1:
+            self._body = [b"".join(self._body)]
+        return self._body[0]
+
+    def cancel_when_client_leaves(self) -> None:
+        """Cancel the handler when the client closes the connection, as for GET: nobody needs its answer."""
+        self.leaves_with_client = True
 
     @property
     def peer_cert(self) -> bytes | None:
@@ -57,15 +153,9 @@ class Request:
     def peer(self) -> tuple[str, int]:
         return self._connection.peer
 
-    async def read(self) -> bytes:
-        """The body. Raises BodyTooLarge."""
-        if self._too_large:
-            raise BodyTooLarge
-        return self.body
-
     async def stream(self, status: int = 200, headers: Mapping[str, str] | None = None) -> "Stream":
         """Begin an answer of unknown length; the handler then returns None. It is cancelled if the client leaves."""
-        return self._connection.start_stream(status, headers or {})
+        return self._connection.start_stream(self, status, headers or {})
 
     async def upgrade(
         self, headers: Mapping[str, str], status: int = 101
@@ -78,12 +168,14 @@ Handler = Callable[[Request], Awaitable[Response | None]]
 
 
 class Stream:
-    """A chunked answer in progress."""
+    """An answer of unknown length in progress: chunked, plain until the end for HTTP/1.0, silent for HEAD."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_is_chunked", "_is_silent")
 
-    def __init__(self, connection: "_Connection") -> None:
+    def __init__(self, connection: "_Connection", request: Request) -> None:
         self._connection = connection
+        self._is_silent = request.method == "HEAD"
+        self._is_chunked = not request.is_1_0
 
     @property
     def closed(self) -> bool:
@@ -99,8 +191,8 @@ class Stream:
         """Send one chunk without waiting. Raises ConnectionResetError."""
         if self._connection.transport is None or self.closed:
             raise ConnectionResetError("the client closed the connection")
-        if data:
-            self._connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if data and not self._is_silent:
+            self._connection.transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
 
     @property
     def backlog(self) -> int:
@@ -115,7 +207,7 @@ class Stream:
 
     async def close(self) -> None:
         """End the answer; the connection stays usable."""
-        if not self.closed and self._connection.transport:
+        if not self.closed and self._connection.transport and self._is_chunked and not self._is_silent:
             self._connection.transport.write(b"0\r\n\r\n")
 
 
@@ -127,10 +219,14 @@ class _Connection(WriteFlow):
         self._server = server
         self._parser = httptools.HttpRequestParser(self)
         self._pending: list[Request] = []
+        self._receiving: Request | None = None
+        self._serving: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._streaming = False
         self._upgrading = False
         self._handed_over = False
+        self._paused = False
+        self._refusal: tuple[int, str] | None = None
         self._early = b""
         self.last_active = 0.0
         self._begin_message()
@@ -140,32 +236,40 @@ class _Connection(WriteFlow):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's TLS transports are no subclass
         self.last_active = asyncio.get_running_loop().time()
+        if len(self._server.connections) >= MAX_CONNECTIONS:
+            self.transport.abort()
+            return
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
         self.release_writers()
-        if self._task and self._streaming:
+        self._pending.clear()
+        if self._receiving is not None:
+            self._receiving.finish(ConnectionResetError("the client closed the connection"))
+        if self._task and (self._streaming or (self._serving is not None and self._serving.leaves_with_client)):
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        self.last_active = asyncio.get_running_loop().time()
         if self._upgrading:
             self._keep_early(data)
             return
+        if self._refusal is not None:
+            return
+        if self._receiving is None and not self._in_head:
+            self.last_active = asyncio.get_running_loop().time()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrading = True
             self._keep_early(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(400, str(error) or "malformed request")
+            self._refuse_in_turn(400, str(error) or "malformed request")
 
     def _keep_early(self, data: bytes) -> None:
         """What follows a request to upgrade waits for the handler's decision; reading is paused meanwhile."""
         self._early += data
-        if self.transport:
-            self.transport.pause_reading()
+        self.update_reading()
 
     def eof_received(self) -> bool:
         return False
@@ -174,13 +278,13 @@ class _Connection(WriteFlow):
 
     def _begin_message(self) -> None:
         self._target = b""
-        self._headers: Headers = {}
+        self._headers = Headers()
         self._header_bytes = 0
-        self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._in_head = False
 
     def on_message_begin(self) -> None:
         self._begin_message()
+        self._in_head = True
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -188,50 +292,73 @@ class _Connection(WriteFlow):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
+        if self._in_head:
+            self._headers.add(name.decode("latin-1").lower(), value.decode("latin-1"))
 
     def on_headers_complete(self) -> None:
-        if self._headers.get("expect", "").lower() == "100-continue" and self.transport:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._body_bytes <= MAX_BODY:
-            self._body.append(body)
-        elif self._body_bytes > HOPELESS_BODY:
-            self._refuse(413, "request body too large")
-
-    def on_message_complete(self) -> None:
+        self._in_head = False
+        version = self._parser.get_http_version()
+        if len(self._headers.getall("host")) != 1 and version == "1.1":
+            raise httptools.HttpParserError("a request needs one Host header")
+        keeps_alive = self._parser.should_keep_alive() and not self._parser.should_upgrade()
         method = self._parser.get_method().decode("latin-1")
         try:
-            request = Request(self, method, self._target.decode("utf-8"), self._headers)
+            target = self._target.decode("utf-8")
+            request = Request(self, method, target, self._headers, keeps_alive=keeps_alive, version=version)
         except ValueError:
-            self._refuse(400, "the request's path is not valid UTF-8")
-            return
-        request.body = b"".join(self._body)
-        request._too_large = self._body_bytes > MAX_BODY
+            raise httptools.HttpParserError("the request's path is not valid UTF-8") from None
+        self._receiving = request
         self._pending.append(request)
-        if len(self._pending) > MAX_PIPELINED and self.transport:
-            self.transport.pause_reading()
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._serve_pending())
+
+    def on_body(self, body: bytes) -> None:
+        request = self._receiving
+        if request is None:
+            return
+        request.feed(body)
+        if request.size > HOPELESS_BODY:
+            raise httptools.HttpParserError("request body too large")
+        if request.waits_to_be_read:
+            self.update_reading()
+
+    def on_message_complete(self) -> None:
+        request, self._receiving = self._receiving, None
+        if request is not None:
+            request.finish()
+        if len(self._pending) > MAX_PIPELINED:
+            self.update_reading()
 
     def _count(self, size: int) -> None:
         self._header_bytes += size
         if self._header_bytes > MAX_HEADERS:
             raise httptools.HttpParserError("request header fields too large")
 
+    def update_reading(self) -> None:
+        """Read on, or let the client wait: for an upgrade's decision, for earlier requests, for a body's reader."""
+        unread = self._receiving is not None and self._receiving.waits_to_be_read
+        paused = self._upgrading or unread or len(self._pending) > MAX_PIPELINED
+        if paused is self._paused or self.transport is None or self.transport.is_closing():
+            return
+        self._paused = paused
+        if paused:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
     # --- answering
 
     async def _serve_pending(self) -> None:
         try:
             while self._pending:
-                await self._serve(self._pending.pop(0))
+                self._serving = self._pending.pop(0)
+                self.update_reading()
+                await self._serve(self._serving)
         finally:
-            self._task = None
-        if self.transport and not self.transport.is_closing() and not self._upgrading:
-            self.transport.resume_reading()
+            self._task = self._serving = None
+            self.last_active = asyncio.get_running_loop().time()
+        if self._refusal is not None:
+            self._refuse(*self._refusal)
 
     async def _serve(self, request: Request) -> None:
         try:
@@ -244,7 +371,7 @@ class _Connection(WriteFlow):
         if response is None:
             self._end_stream(request)
         elif self._streaming:
-            self.close()
+            self.abort_transport()
         else:
             self._write_response(request, response)
             await self._taken()
@@ -259,41 +386,60 @@ class _Connection(WriteFlow):
         except ConnectionResetError:
             pass
         except TimeoutError:
-            if self.transport:
-                self.transport.abort()
+            self.abort_transport()
 
     def _write_response(self, request: Request, response: Response) -> None:
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        headers = dict(response.headers)
+        headers = Headers(response.headers)
         if response.content_type:
             headers.setdefault("Content-Type", response.content_type)
-        headers.setdefault("Content-Length", str(len(response.body)))
-        last = self._is_last(request)
+        if response.status != 204 and "content-length" not in headers:
+            headers.setdefault("Content-Length", str(len(response.body)))
+        last = request.is_last
         if last:
             headers["Connection"] = "close"
         body = b"" if request.method == "HEAD" else response.body
         transport.write(head(response.status, headers) + body)
         if last:
-            transport.close()
+            self._close_after(request)
 
-    def _is_last(self, request: Request) -> bool:
-        wants_close = "close" in request.headers.get("connection", "").lower()
-        return wants_close or self._upgrading or request._too_large or not self._parser.should_keep_alive()
+    def _close_after(self, request: Request) -> None:
+        """Close; if the client is still sending a body that nobody read, take some of it first, or it would see a
+        reset before the answer.
+        """
+        self._pending.clear()
+        if request.is_complete:
+            self.close()
+            return
+        request._wanted = True
+        self.update_reading()
+        asyncio.get_running_loop().call_later(LINGER_SECONDS, self.abort_transport)
 
-    def start_stream(self, status: int, headers: Mapping[str, str]) -> Stream:
+    def send_continue(self) -> None:
+        if self.transport and not self._streaming:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def start_stream(self, request: Request, status: int, headers: Mapping[str, str]) -> Stream:
         if self.transport is None or self.transport.is_closing():
             raise ConnectionResetError("the client closed the connection")
         self._streaming = True
-        self.transport.write(head(status, {**headers, "Transfer-Encoding": "chunked"}))
-        return Stream(self)
+        sent = Headers(headers)
+        if request.is_1_0:
+            request.keeps_alive = False
+        else:
+            sent["Transfer-Encoding"] = "chunked"
+        if request.is_last:
+            sent["Connection"] = "close"
+        self.transport.write(head(status, sent))
+        return Stream(self, request)
 
     def _end_stream(self, request: Request) -> None:
         self._streaming = False
         self.last_active = asyncio.get_running_loop().time()
-        if not self._handed_over and self._is_last(request):
-            self.close()
+        if not self._handed_over and request.is_last:
+            self._close_after(request)
 
     def upgrade(self, status: int, headers: Mapping[str, str]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         transport = self.transport
@@ -304,9 +450,19 @@ class _Connection(WriteFlow):
         self._handed_over = True
         early, self._early = self._early, b""
         streams = adopt_streams(transport, early)
-        transport.resume_reading()
+        if self._paused:
+            transport.resume_reading()
         transport.write(head(status, headers))
         return streams
+
+    def _refuse_in_turn(self, status: int, why: str) -> None:
+        """Refuse what cannot be parsed once the requests before it are answered; nothing more is read."""
+        self._refusal = (status, why)
+        if self._receiving is not None:
+            self._receiving.finish(ConnectionResetError("the request's body is malformed"))
+            self._receiving = None
+        if self._task is None:
+            self._refuse(status, why)
 
     def _refuse(self, status: int, why: str) -> None:
         if self.transport and not self.transport.is_closing():
@@ -325,11 +481,18 @@ class _Connection(WriteFlow):
         if self.transport:
             self.transport.close()
 
+    def abort_transport(self) -> None:
+        if self.transport:
+            self.transport.abort()
+
     def abort(self) -> None:
         if self._task:
             self._task.cancel()
-        if self.transport:
-            self.transport.abort()
+        self.abort_transport()
+
+    def is_overdue(self, oldest: float) -> bool:
+        """Whether nothing was asked, or a request has not come whole, since `oldest`."""
+        return self.last_active < oldest and (not self.busy or self._receiving is not None)
 
     @property
     def peer_cert(self) -> bytes | None:
@@ -389,8 +552,8 @@ class Server:
             await asyncio.sleep(IDLE_SECONDS / 4)
             oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
             for connection in list(self.connections):
-                if not connection.busy and connection.last_active < oldest:
-                    connection.close()
+                if connection.is_overdue(oldest):
+                    connection.abort_transport()
 
 
 async def serve(

@@ -12,6 +12,7 @@ from sampan.apiserver.authn.certificates import MalformedCertificate, user_of_ce
 from sampan.apiserver.authn.impersonation import impersonated
 from sampan.apiserver.authn.tokens import ServiceAccountTokens
 from sampan.apiserver.strategy import User
+from sampan.http.messages import Headers
 from sampan.machinery.errors import BadRequest
 from sampan.store.memory import MemoryStore
 from support.api import API, served
@@ -180,19 +181,31 @@ IMPERSONATED = {
 @pytest.mark.parametrize("case", IMPERSONATED)
 def test_a_user_may_act_as_another(case: str) -> None:
     asked, name, groups = IMPERSONATED[case]
-    found = impersonated(User("me"), {f"impersonate-{key}": value for key, value in asked.items()})
+    headers = Headers()
+    for key, value in asked.items():
+        for line in value.split(", "):
+            headers.add(f"impersonate-{key}", line)
+    found = impersonated(User("me"), headers)
     assert (found.name, set(found.groups)) == (name, groups)
 
 
 def test_without_headers_a_user_stays_who_it_is() -> None:
     me = User("me", ("g",))
-    assert impersonated(me, {"user-agent": "x"}) is me
+    assert impersonated(me, Headers({"user-agent": "x"})) is me
+
+
+def test_a_group_with_a_comma_is_one_group() -> None:
+    """Names of directories hold commas; a second group needs a header of its own."""
+    headers = Headers({"impersonate-user": "joe"})
+    headers.add("impersonate-group", "cn=a,dc=b")
+    headers.add("impersonate-group", "x,system:masters")
+    assert impersonated(User("me"), headers).groups == ("cn=a,dc=b", "x,system:masters", "system:authenticated")
 
 
 @served
 async def test_nobody_asks_for_a_certificate_in_anothers_name(api: API) -> None:
     with pytest.raises(BadRequest):
-        impersonated(User("me"), {"impersonate-group": "a"})
+        impersonated(User("me"), Headers({"impersonate-group": "a"}))
     spec = {"request": "", "signerName": "example.com/x", "usages": ["client auth"], "username": "root", "uid": "1"}
     body = {"metadata": {"name": "joe"}, "spec": spec}
     path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"

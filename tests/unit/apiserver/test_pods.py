@@ -191,7 +191,7 @@ async def test_an_agent_that_cannot_be_reached_is_unavailable(api: API) -> None:
 async def backend(request: Request) -> Response:
     if request.path == "/page":
         return Response(200, b'<a href="/next">x</a> <a href="//cdn/x">y</a> text /plain', "text/html")
-    return Response(200, f"{request.method} {request.raw_path} ".encode() + request.body, "text/plain")
+    return Response(200, f"{request.method} {request.raw_path} ".encode() + (await request.read()), "text/plain")
 
 
 def own_address() -> str:

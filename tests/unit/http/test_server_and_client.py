@@ -225,7 +225,7 @@ def test_who_sends_requests_without_taking_answers_is_held_back():
 
         async with running(large) as client:
             reader, writer = await asyncio.open_connection(client._host, client._port, limit=1)
-            writer.write(b"GET / HTTP/1.1\r\n\r\n" * 200)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
             while not answered:
                 await asyncio.sleep(0.002)
             for _ in range(50):

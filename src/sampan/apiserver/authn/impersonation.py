@@ -4,10 +4,10 @@
 may do this as well, so that there is nothing to authorise as long as `authz.py` tells no users apart.
 """
 
-from collections.abc import Mapping
 from urllib.parse import unquote
 
 from sampan.apiserver.strategy import ANONYMOUS, User
+from sampan.http.messages import Headers
 from sampan.machinery.errors import BadRequest
 
 _PREFIX = "impersonate-"
@@ -15,22 +15,17 @@ _EXTRA = "impersonate-extra-"
 _ACCOUNT = "system:serviceaccount:"
 
 
-def impersonated(user: User, headers: Mapping[str, str]) -> User:
+def impersonated(user: User, headers: Headers) -> User:
     """Whom the headers name, or the user itself. Raises BadRequest."""
     asked = {key: value for key, value in headers.items() if key.startswith(_PREFIX)}
     if not asked:
         return user
     name = asked.get("impersonate-user", "")
-    groups = tuple(_values(asked.get("impersonate-group", "")))
+    groups = tuple(filter(None, headers.getall("impersonate-group")))
     if not name:
         raise BadRequest(f"requested {sorted(asked)} without impersonating a user")
-    extra = {unquote(key.removeprefix(_EXTRA)): _values(asked[key]) for key in asked if key.startswith(_EXTRA)}
+    extra = {unquote(key.removeprefix(_EXTRA)): list(headers.getall(key)) for key in asked if key.startswith(_EXTRA)}
     return User(name, _completed(name, groups), asked.get("impersonate-uid", ""), extra)
-
-
-def _values(header: str) -> list[str]:
-    """Repeated headers arrive joined by commas."""
-    return [value for part in header.split(",") if (value := part.strip())]
 
 
 def _completed(name: str, groups: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,8 +22,14 @@ Rewrite = Callable[[Mapping[str, str], bytes], bytes]
 
 def forwarded_headers(request: Request, *, private: bool) -> dict[str, str]:
     """The request's headers without those that belong to its connection; credentials only where `private` says so."""
-    dropped = _HOP_HEADERS if private else _HOP_HEADERS | _PRIVATE_HEADERS
-    return {name: value for name, value in request.headers.items() if name not in dropped}
+    dropped = _hop_headers(request.headers)
+    return request.headers.without(dropped if private else dropped | _PRIVATE_HEADERS)
+
+
+def _hop_headers(headers: Mapping[str, str]) -> frozenset[str]:
+    """Those of the connection, which are not passed on, and what `Connection` names (RFC 9110 section 7.6.1)."""
+    named = headers.get("connection", "").lower().split(",")
+    return _HOP_HEADERS | {name.strip() for name in named}
 
 
 def wants_upgrade(request: Request) -> bool:
@@ -37,6 +43,7 @@ async def pass_on(
 
     `rewrite` gets whole HTML bodies; everything else is streamed as it arrives.
     """
+    request.cancel_when_client_leaves()
     sent = {**forwarded_headers(request, private=False), **headers}
     try:
         if wants_upgrade(request):
@@ -53,10 +60,11 @@ async def _relay(
 ) -> Response | None:
     body = await bodies.read_raw(request)
     async with client.stream(request.method, path, body=body or None, headers=headers) as answer:
-        kept = {name: value for name, value in answer.headers.items() if name not in _HOP_HEADERS}
+        kept = answer.headers.without(_hop_headers(answer.headers))
         is_html = rewrite is not None and answer.headers.get("content-type", "").startswith("text/html")
         if request.method == "HEAD" or answer.status in _BODILESS:
-            return Response(answer.status, b"", "", kept | _length(answer.headers))
+            kept.update(_length(answer.headers))
+            return Response(answer.status, b"", "", kept)
         if is_html and rewrite is not None and "content-encoding" not in answer.headers:
             return Response(answer.status, rewrite(answer.headers, await answer.read()), "", kept)
         await _stream(request, answer.status, kept, answer.chunks)
@@ -81,7 +89,7 @@ async def _stream(request: Request, status: int, headers: Mapping[str, str], chu
 async def _upgrade(request: Request, client: HTTPClient, path: str, headers: Mapping[str, str]) -> Response | None:
     wanted = {**headers, "Upgrade": request.headers["upgrade"]}
     answer = await client.upgrade(request.method, path, wanted)
-    kept = {name: value for name, value in answer.headers.items() if name not in _HOP_HEADERS}
+    kept = answer.headers.without(_hop_headers(answer.headers))
     if answer.streams is None:
         return Response(answer.status, answer.body, "", kept)
     kept |= {"Connection": "Upgrade", "Upgrade": answer.headers.get("upgrade", request.headers["upgrade"])}

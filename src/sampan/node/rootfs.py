@@ -55,6 +55,26 @@ def _join(image: Image, directory: Path, merged: Path, covers: Path, *, keep: bo
     hiding = cover(covers, image.hidden, image.layers)
     layers = (hiding, *image.layers) if hiding else image.layers
     mounts.overlay(layers, upper, work, merged, options=_ONE_DEVICE)
+    for path in image.separate:
+        _join_separate(path, directory, merged / path.relative_to("/"), keep=keep)
+
+
+def _join_separate(path: Path, directory: Path, target: Path, *, keep: bool) -> None:
+    """Show a file system of its own below a writable layer, too; as it is and read-only where overlayfs refuses it."""
+    own = directory / "separate" / path.name
+    if own.exists() and not keep:
+        shutil.rmtree(own)
+    upper, work = own / "upper", own / "work"
+    if work.exists():
+        shutil.rmtree(work)
+    work.mkdir(parents=True)
+    if not upper.exists():
+        upper.mkdir()
+        shutil.copystat(path, upper)
+    try:
+        mounts.overlay([path], upper, work, target, options=_ONE_DEVICE)
+    except OSError:
+        mounts.bind(path, target, read_only=True)
 
 
 def _join_in_memory(image: Image, directory: Path, merged: Path, first: OSError) -> None:

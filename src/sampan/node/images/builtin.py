@@ -49,9 +49,10 @@ def host(
         reference=reference,
         config=config or ImageConfig(command=("sh",), env=(f"PATH={DEFAULT_PATH}",)),
         layers=(Path("/"),),
+        separate=_separate_file_systems(),
         hidden=_hidden(tuple(hidden)),
         files=dict(files or {}),
-        mounts=_separate_file_systems(tuple(hidden)),
+        mounts=_masks(tuple(hidden)),
     )
 
 
@@ -73,6 +74,7 @@ def own(hidden: Sequence[Path]) -> Image:
         reference=SAMPAN,
         config=ImageConfig(entrypoint=program, env=environment),
         layers=base.layers,
+        separate=base.separate,
         hidden=base.hidden,
         mounts=(*base.mounts, *(_read_only(path) for path in _own_directories())),
     )
@@ -96,15 +98,19 @@ def _read_only(path: Path) -> Mount:
 
 
 @cache
-def _separate_file_systems(more: tuple[Path, ...]) -> tuple[Mount, ...]:
-    """System directories with a file system of their own, which a view of the root alone would show empty; and masks
-    over what is to be hidden there, as these mounts lie above the layer that hides the rest.
-    """
+def _separate_file_systems() -> tuple[Path, ...]:
+    """System directories with a file system of their own, which a view of the root alone would show empty."""
     targets = {point.target for point in mounts.mounted()}
-    separate = [Path(name) for name in SYSTEM_DIRECTORIES if name in targets and Path(name).is_dir()]
+    return tuple(Path(name) for name in SYSTEM_DIRECTORIES if name in targets and Path(name).is_dir())
+
+
+@cache
+def _masks(more: tuple[Path, ...]) -> tuple[Mount, ...]:
+    """Masks over what is to be hidden on separate file systems, which lie above the layer that hides the rest."""
+    separate = _separate_file_systems()
     masked = [path for path in _hidden(more) if path.exists() and any(one in path.parents for one in separate)]
     outermost = [path for path in sorted(masked) if not any(other in path.parents for other in masked)]
-    return (*(_read_only(path) for path in separate), *(_mask(path) for path in outermost))
+    return tuple(_mask(path) for path in outermost)
 
 
 def _mask(path: Path) -> Mount:

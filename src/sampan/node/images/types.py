@@ -39,6 +39,8 @@ class Image:
     config: ImageConfig = ImageConfig()
     layers: tuple[Path, ...] = ()
     """Directories for overlayfs, the uppermost first."""
+    separate: tuple[Path, ...] = ()
+    """Directories below a layer `/` that have a file system of their own, which the layer does not show."""
     hidden: tuple[Path, ...] = ()
     """Directories of the lower layers that containers must see empty."""
     files: dict[str, str] = field(default_factory=dict)

@@ -35,7 +35,7 @@ def options(mode: str) -> ProxyOptions:
 
 def state(*endpoints: Endpoint) -> State:
     port = ServicePort(
-        protocol="TCP", port=80, node_port=30080, cluster_ip="10.96.0.1", anywhere=True, endpoints=endpoints,
+        protocol="TCP", port=80, node_port=30080, cluster_ip="10.96.0.1", has_endpoints=True, endpoints=endpoints,
         cluster_endpoints=endpoints,
     )  # fmt: skip
     return State(family=4, node_ips=(NODE_IP,), ports={WEB: port})

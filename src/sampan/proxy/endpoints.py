@@ -1,4 +1,4 @@
-"""Which endpoints a node may use: readiness, termination, topology hints, policies (KEP-1669, 2433, 3015, 4444).
+"""Endpoint selection for one node: readiness, termination, topology hints, policies (KEP-1669, 2433, 3015, 4444).
 
 Upstream's rules, in one place and pure: ready endpoints first, narrowed to the node's own or its zone's where the hints
 of all ready endpoints allow it; if nothing is ready, those that terminate but still serve. state.py asks per policy.
@@ -15,15 +15,15 @@ from sampan.proxy.objects import Slice
 MAX_PORT = 65535
 
 
-class Reach(Enum):
-    """How far a policy lets traffic go."""
+class TrafficPolicy(Enum):
+    """A value of internalTrafficPolicy or externalTrafficPolicy."""
 
     CLUSTER = "Cluster"
     LOCAL = "Local"
 
 
-class Where(NamedTuple):
-    """The node for which endpoints are chosen."""
+class NodeTopology(NamedTuple):
+    """The node for which endpoints are selected, and its zone (topology.kubernetes.io/zone)."""
 
     node_name: str
     zone: str = ""
@@ -86,23 +86,23 @@ def _usability(candidate: Candidate) -> tuple[bool, bool, bool, str]:
     return (candidate.ready, candidate.serving, not candidate.terminating, candidate.node_name or "")
 
 
-def select(found: Sequence[Candidate], reach: Reach, where: Where) -> list[Candidate]:
-    """The candidates that traffic of this reach may go to from this node."""
-    if reach is Reach.LOCAL:
-        found = [each for each in found if each.node_name == where.node_name]
+def select(found: Sequence[Candidate], policy: TrafficPolicy, topology: NodeTopology) -> list[Candidate]:
+    """The candidates that traffic under this policy may be sent to from this node."""
+    if policy is TrafficPolicy.LOCAL:
+        found = [each for each in found if each.node_name == topology.node_name]
         near: Callable[[Candidate], bool] | None = None
     else:
-        near = _nearness(found, where)
+        near = _nearness(found, topology)
     ready = [each for each in found if each.ready and (near is None or near(each))]
     return ready or [each for each in found if each.serving and each.terminating]
 
 
-def _nearness(found: Sequence[Candidate], where: Where) -> Callable[[Candidate], bool] | None:
+def _nearness(found: Sequence[Candidate], topology: NodeTopology) -> Callable[[Candidate], bool] | None:
     """What the hints restrict this node to; None if any ready endpoint lacks hints or none is meant for us."""
     ready = [each for each in found if each.ready]
     if not ready or any(each.hints is None for each in ready):
         return None
-    for meant in (_for_node(where.node_name), _for_zone(where.zone)):
+    for meant in (_for_node(topology.node_name), _for_zone(topology.zone)):
         if all(meant(each) is not None for each in ready) and any(meant(each) for each in ready):
             return lambda each: bool(meant(each))
     return None

@@ -105,7 +105,7 @@ def follow(
 
     def eligible() -> bool:
         node = own.get("", options.node_name)
-        return node is None or not node.going
+        return node is None or not node.is_terminating
 
     return eligible
 

@@ -29,7 +29,7 @@ class NoLocalEndpoints:
 
 
 def _turns_away(port: ServicePort, policy: str) -> bool:
-    if not port.anywhere:
+    if not port.has_endpoints:
         return False
     if policy == "internal":
         return port.internal_local and not port.endpoints

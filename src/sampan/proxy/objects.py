@@ -69,7 +69,7 @@ class ProxyNode(APIObject, frozen=True):
     spec: NodeSpec = NodeSpec()
 
     @property
-    def going(self) -> bool:
-        """Whether it will soon be no more."""
+    def is_terminating(self) -> bool:
+        """Whether the Node is being deleted, or tainted because the cluster autoscaler will delete it."""
         tainted = any(taint.key == TAINT_TO_BE_DELETED for taint in self.spec.taints)
         return bool(self.metadata.deletion_timestamp) or tainted

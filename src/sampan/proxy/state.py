@@ -18,7 +18,15 @@ import msgspec
 from sampan.api.core_v1 import Service
 from sampan.api.core_v1 import ServicePort as APIServicePort
 from sampan.proxy.addresses import canonical_ip, canonical_network
-from sampan.proxy.endpoints import MAX_PORT, Candidate, Reach, Where, candidates, endpoint_address, select
+from sampan.proxy.endpoints import (
+    MAX_PORT,
+    Candidate,
+    NodeTopology,
+    TrafficPolicy,
+    candidates,
+    endpoint_address,
+    select,
+)
 from sampan.proxy.objects import HEADLESS, IPVS_SCHEDULER, SERVICE_PROXY_NAME, Slice
 
 IPV4, IPV6 = 4, 6
@@ -54,8 +62,8 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One port of one Service, in one address family, as this node sees it.
 
     `endpoints` serve the cluster IP, `cluster_endpoints` external addresses under the Cluster policy (and pods that use
-    an external address), `local_endpoints` external addresses under the Local policy. `anywhere` tells whether some
-    node has an endpoint: without any, clients are refused; where only a policy stands in the way, they are dropped.
+    an external address), `local_endpoints` external addresses under the Local policy. `has_endpoints` tells whether any
+    node has one: if none has, clients are rejected; if only a policy excludes all of them, clients are dropped.
     `local_ready` is how many of the node's endpoints are ready: with a healthCheckNodePort, load balancers must drain a
     node that has only terminating ones. `serving`, of UDP ports only, are all endpoints that serve, also those that new
     flows do not go to: flows that have one of them keep it.
@@ -73,7 +81,7 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     internal_local: bool = False
     external_local: bool = False
     health_check_node_port: int = 0
-    anywhere: bool = False
+    has_endpoints: bool = False
     endpoints: tuple[Endpoint, ...] = ()
     cluster_endpoints: tuple[Endpoint, ...] = ()
     local_endpoints: tuple[Endpoint, ...] = ()
@@ -101,7 +109,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def service_ports(
-    service: Service, slices: Iterable[Slice], family: int, where: Where
+    service: Service, slices: Iterable[Slice], family: int, topology: NodeTopology
 ) -> dict[ServicePortName, ServicePort]:
     """The proxied ports of one Service in one family; none for headless, ExternalName and foreign Services."""
     cluster_ip = _cluster_ip(service, family)
@@ -114,7 +122,9 @@ def service_ports(
     for port in service.spec.ports:
         if not _port_problem(port):
             name = ServicePortName(meta.namespace, meta.name, port.name, port.protocol)
-            found[name] = _service_port(service, port, cluster_ip, candidates(known, port.name, port.protocol), where)
+            found[name] = _service_port(
+                service, port, cluster_ip, candidates(known, port.name, port.protocol), topology
+            )
     return found
 
 
@@ -184,15 +194,15 @@ def _of_family(texts: Iterable[str], family: int) -> tuple[str, ...]:
 
 
 def _service_port(
-    service: Service, port: APIServicePort, cluster_ip: str, found: list[Candidate], where: Where
+    service: Service, port: APIServicePort, cluster_ip: str, found: list[Candidate], topology: NodeTopology
 ) -> ServicePort:
     spec = service.spec
     family = IPV6 if ":" in cluster_ip else IPV4
     exposed = spec.type in ("NodePort", "LoadBalancer") or bool(spec.external_ips)
     external_local = exposed and spec.external_traffic_policy == "Local"
     internal_local = spec.internal_traffic_policy == "Local"
-    everywhere = _endpoints(found, Reach.CLUSTER, where)
-    here = _endpoints(found, Reach.LOCAL, where) if internal_local or external_local else ()
+    everywhere = _endpoints(found, TrafficPolicy.CLUSTER, topology)
+    here = _endpoints(found, TrafficPolicy.LOCAL, topology) if internal_local or external_local else ()
     return ServicePort(
         protocol=port.protocol,
         port=port.port,
@@ -206,10 +216,10 @@ def _service_port(
         internal_local=internal_local,
         external_local=external_local,
         health_check_node_port=_health_check_node_port(service) if external_local else 0,
-        local_ready=len({each.ip for each in found if each.ready and each.node_name == where.node_name})
+        local_ready=len({each.ip for each in found if each.ready and each.node_name == topology.node_name})
         if external_local and _health_check_node_port(service)
         else 0,
-        anywhere=bool(everywhere or here),
+        has_endpoints=bool(everywhere or here),
         endpoints=here if internal_local else everywhere,
         cluster_endpoints=everywhere if exposed else (),
         local_endpoints=here if external_local else (),
@@ -226,11 +236,11 @@ def _serving(found: list[Candidate]) -> frozenset[tuple[str, int]]:
     return frozenset((each.ip, each.port) for each in found if each.ready or each.serving)
 
 
-def _endpoints(found: list[Candidate], reach: Reach, where: Where) -> tuple[Endpoint, ...]:
-    me = where.node_name
+def _endpoints(found: list[Candidate], policy: TrafficPolicy, topology: NodeTopology) -> tuple[Endpoint, ...]:
+    me = topology.node_name
     return tuple(
         Endpoint(each.ip, each.port, each.node_name == me if each.node_name is not None else None)
-        for each in select(found, reach, where)
+        for each in select(found, policy, topology)
     )
 
 

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from sampan.api.core_v1 import Service
-from sampan.proxy.endpoints import Where
+from sampan.proxy.endpoints import NodeTopology
 from sampan.proxy.frontends import API_SERVER, Frontends
 from sampan.proxy.objects import ProxyNode, Slice, service_of
 from sampan.proxy.state import ServicePort, ServicePortName, State, is_family, service_ports, unreadable
@@ -46,7 +46,7 @@ class Tracker:
     """The proxy's memory of the cluster, for one node."""
 
     def __init__(self, node_name: str, families: Sequence[int], node_ips: Sequence[str] = ()) -> None:
-        self._where = Where(node_name)
+        self._topology = NodeTopology(node_name)
         self._families = tuple(families)
         self._services: dict[Key, Service] = {}
         self._slices: dict[Key, dict[str, Slice]] = {}
@@ -91,8 +91,8 @@ class Tracker:
     def node_changed(self, old: ProxyNode | None, new: ProxyNode | None) -> None:
         """Follow our own Node: its zone decides which hints are meant for us."""
         zone = new.metadata.labels.get(ZONE, "") if new else ""
-        if zone != self._where.zone:
-            self._where = self._where._replace(zone=zone)
+        if zone != self._topology.zone:
+            self._topology = self._topology._replace(zone=zone)
             self._dirty.update(self._services)
 
     def set_node_ips(self, ips: Sequence[str]) -> None:
@@ -162,7 +162,7 @@ class Tracker:
             addresses = [ip for each in slices for endpoint in each.endpoints for ip in endpoint.addresses]
             touched |= frontends.set_api_server(addresses)
         try:
-            fresh = service_ports(service, slices, family, self._where) if service else {}
+            fresh = service_ports(service, slices, family, self._topology) if service else {}
         except Exception:
             log.exception("Service %s/%s: left as it was", *key)
             return touched

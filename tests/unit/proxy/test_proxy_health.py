@@ -69,7 +69,7 @@ def test_health_and_life(
 
 
 @pytest.mark.parametrize(
-    ("node", "going"),
+    ("node", "is_terminating"),
     [
         ({}, False),
         ({"spec": {"taints": [{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}]}}, False),
@@ -77,8 +77,8 @@ def test_health_and_life(
         ({"metadata": {"name": "node-1", "deletionTimestamp": "2026-01-02T03:04:05Z"}}, True),
     ],
 )
-def test_a_node_that_is_going_gets_no_new_traffic(node: dict[str, Any], going: bool) -> None:
-    assert msgspec.convert(node, ProxyNode).going == going
+def test_a_terminating_node_gets_no_new_traffic(node: dict[str, Any], is_terminating: bool) -> None:
+    assert msgspec.convert(node, ProxyNode).is_terminating == is_terminating
 
 
 def answer(local: int, *, alive: bool = True) -> Response:

@@ -10,12 +10,12 @@ from sampan.api.meta_v1 import ObjectMeta
 from sampan.proxy.backends.iptables import names
 from sampan.proxy.backends.iptables.plan import Saved, joined, partial, removal, repair, text
 from sampan.proxy.backends.iptables.render import Fixed, Rendered, shared_lines
-from sampan.proxy.backends.iptables.rules import Insiders, PortRules, port_rules
+from sampan.proxy.backends.iptables.rules import LocalDetector, PortRules, port_rules
+from sampan.proxy.endpoints import NodeTopology
 from sampan.proxy.state import Endpoint, ServicePortName, State, service_ports
-from sampan.proxy.tracker import Tracker
 from support.proxyobjects import EVENTS, Event, endpoint, feed, service, slice_, tracker
 
-INSIDERS = Insiders(("10.244.0.0/16",), node_ips=("10.2.2.10",))
+LOCAL_DETECTOR = LocalDetector(("10.244.0.0/16",), node_ips=("10.2.2.10",))
 FIXED = Fixed()
 LIMIT = 2
 """Chains in one input: few, so that a small test has many inputs."""
@@ -72,7 +72,7 @@ class Twin:
 
 
 def rendered(state: State) -> dict[ServicePortName, PortRules]:
-    return {name: port_rules(name, port, INSIDERS) for name, port in state.ports.items()}
+    return {name: port_rules(name, port, LOCAL_DETECTOR) for name, port in state.ports.items()}
 
 
 def fresh(of: Rendered) -> Twin:
@@ -107,9 +107,9 @@ def test_rules_are_those_that_documentation_prints() -> None:
     """Masquerading of outsiders, half of the connections to each endpoint, hairpin and DNAT, line by line."""
     spec = service("myblog", cluster_ip="10.96.136.128", ports=(ServicePort(port=80),))
     spec = type(spec)(metadata=ObjectMeta(name="myblog", namespace="jds"), spec=spec.spec)
-    where = Tracker("node-1", (4,))._where
+    topology = NodeTopology("node-1")
     both = slice_(endpoint("10.244.1.24"), endpoint("10.244.2.24"), port=8002, port_name=None)
-    made = port_rules(MYBLOG, service_ports(spec, (both,), 4, where)[MYBLOG], INSIDERS)
+    made = port_rules(MYBLOG, service_ports(spec, (both,), 4, topology)[MYBLOG], LOCAL_DETECTOR)
     match = '-d 10.96.136.128/32 -p tcp -m comment --comment "jds/myblog: cluster IP" -m tcp --dport 80'
     assert made.services == [
         f"-A KUBE-SERVICES ! -s 10.244.0.0/16 {match} -j KUBE-MARK-MASQ",
@@ -154,7 +154,7 @@ def test_partial_input_leads_where_a_whole_one_does(events: list[Event]) -> None
         changes = tracking.take()[4].changes
         changed = []
         for name, (_, after) in changes.items():
-            made = port_rules(name, after, INSIDERS) if after else None
+            made = port_rules(name, after, LOCAL_DETECTOR) if after else None
             changed.append((current.pop(name, None), made))
             if made:
                 current[name] = made

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from sampan.api.core_v1 import ClientIPConfig, LoadBalancerIngress, ServicePort, SessionAffinityConfig
-from sampan.proxy.endpoints import Where
+from sampan.proxy.endpoints import NodeTopology
 from sampan.proxy.objects import HEADLESS, SERVICE_PROXY_NAME
 from sampan.proxy.state import ServicePort as ProxiedPort
 from sampan.proxy.state import ServicePortName, service_ports
 from support.proxyobjects import DRAINING, NOT_READY, endpoint, service, slice_
 
-HERE = Where("node-1", "zone-a")
+HERE = NodeTopology("node-1", "zone-a")
 
 VIP = LoadBalancerIngress(ip="203.0.113.1", ip_mode="VIP")
 PROXIED = LoadBalancerIngress(ip="203.0.113.1", ip_mode="Proxy")
@@ -207,8 +207,8 @@ def test_a_node_with_only_terminating_endpoints_serves_but_asks_load_balancers_t
     """localEndpoints of a healthCheckNodePort counts ready endpoints (KEP-1669); terminating ones serve on."""
     spec = service(type="LoadBalancer", external_traffic_policy="Local", health_check_node_port=32000)
     draining = slice_(endpoint("10.244.0.1", conditions=DRAINING))
-    (port,) = service_ports(spec, [draining], 4, Where("node-1")).values()
+    (port,) = service_ports(spec, [draining], 4, NodeTopology("node-1")).values()
     assert [each.ip for each in port.local_endpoints] == ["10.244.0.1"]
     assert port.local_ready == 0
-    (port,) = service_ports(spec, [slice_(endpoint("10.244.0.1"))], 4, Where("node-1")).values()
+    (port,) = service_ports(spec, [slice_(endpoint("10.244.0.1"))], 4, NodeTopology("node-1")).values()
     assert port.local_ready == 1

@@ -83,7 +83,7 @@ def test_two_services_at_one_address_end_in_one_entry() -> None:
 
 
 def test_sctp_is_refused_not_relayed() -> None:
-    port = ServicePort(protocol="SCTP", port=80, cluster_ip="10.96.0.1", anywhere=True, endpoints=(A,))
+    port = ServicePort(protocol="SCTP", port=80, cluster_ip="10.96.0.1", has_endpoints=True, endpoints=(A,))
     assert listeners(WEB, port) == {}
     assert entries(WEB, port, {}, PLACE)[Slot(VERDICTS, "10.96.0.1 . sctp . 80")] == "jump refuse"
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from sampan.api.core_v1 import Service
-from sampan.proxy.endpoints import Where
+from sampan.proxy.endpoints import NodeTopology
 from sampan.proxy.explain.facts import (
     DROPPED,
     ENDPOINTS,
@@ -117,7 +117,9 @@ def _turned_away(service: Service, ips: Sequence[str]) -> list[str]:
 def _local_step(service: Service, facts: ClusterFacts, field: str) -> Step:
     node, outside = facts.client.node, facts.client.kind == OUTSIDE
     usable = [
-        port.local_endpoints if outside else port.endpoints for port in expected_ports(service, facts) if port.anywhere
+        port.local_endpoints if outside else port.endpoints
+        for port in expected_ports(service, facts)
+        if port.has_endpoints
     ]
     if not usable or all(usable):
         return fine(POLICY, f"{field}: Local, and node {node} has an endpoint") if usable else note(
@@ -138,11 +140,11 @@ def _local_step(service: Service, facts: ClusterFacts, field: str) -> Step:
 def expected_ports(service: Service, facts: ClusterFacts) -> list[ServicePort]:
     """What the proxy of the client's node should make of the Service in each family, decided as the proxy decides."""
     node = facts.node(facts.client.node)
-    where = Where(facts.client.node, node.metadata.labels.get(ZONE, "") if node else "")
+    topology = NodeTopology(facts.client.node, node.metadata.labels.get(ZONE, "") if node else "")
     return [
         port
         for family in proxied_families(service, facts)
-        for port in service_ports(service, facts.slices, family, where).values()
+        for port in service_ports(service, facts.slices, family, topology).values()
     ]
 
 

@@ -21,7 +21,7 @@ from sampan.proxy.backends.interface import BackendError, Count, RuleCount
 from sampan.proxy.backends.iptables import names
 from sampan.proxy.backends.iptables.plan import TABLES, Input, Saved, count, joined, partial, removal, repair, text
 from sampan.proxy.backends.iptables.render import JUMPS, LOOPBACK, Fixed, Lines, fixed_lines, shared_lines, whole
-from sampan.proxy.backends.iptables.rules import Insiders, PortRules, port_rules
+from sampan.proxy.backends.iptables.rules import LocalDetector, PortRules, port_rules
 from sampan.proxy.backends.iptables.tally import Tally
 from sampan.proxy.options import ProxyOptions
 from sampan.proxy.state import IPV4, ServicePortName, State, is_family
@@ -65,8 +65,8 @@ class IptablesBackend:
         return f"the {name} command is missing (Debian package iptables)" if name else ""
 
     def render(self, state: State) -> str:
-        insiders = self._insiders(state)
-        ports = {name: port_rules(name, port, insiders) for name, port in state.ports.items()}
+        local_detector = self._local_detector(state)
+        ports = {name: port_rules(name, port, local_detector) for name, port in state.ports.items()}
         return whole(ports, self._fixed(state))
 
     async def apply(self, state: State, changes: Changes | None) -> None:
@@ -172,19 +172,19 @@ class IptablesBackend:
 
     def _render_all(self, state: State) -> Iterator[PortRules]:
         """Every service port's rules, in order; what stands in shared chains is kept."""
-        insiders = self._insiders(state)
+        local_detector = self._local_detector(state)
         for name in sorted(state.ports):
-            made = port_rules(name, state.ports[name], insiders)
+            made = port_rules(name, state.ports[name], local_detector)
             self._own_rules += _rules_of(made)
             self._shared_parts[name] = made.shared()
             yield made
 
     async def _update(self, state: State, changes: Changes) -> None:
-        insiders = self._insiders(state)
+        local_detector = self._local_detector(state)
         changed = []
         moved = False
         for name, ports in changes.items():
-            before, after = (port_rules(name, port, insiders) if port else None for port in ports)
+            before, after = (port_rules(name, port, local_detector) if port else None for port in ports)
             changed.append((before, after))
             self._own_rules += _rules_of(after) - _rules_of(before)
             moved |= self._keep(name, after)
@@ -226,9 +226,9 @@ class IptablesBackend:
             total[table] += len(JUMPS[table])
             self.rule_counts[table] = RuleCount(total[table], self._written[table])
 
-    def _insiders(self, state: State) -> Insiders:
+    def _local_detector(self, state: State) -> LocalDetector:
         cidrs = tuple(cidr for cidr in self._options.cluster_cidrs if is_family(cidr, self._family))
-        return Insiders(cidrs, self._options.pods_interface, self._options.masquerade_all, state.node_ips)
+        return LocalDetector(cidrs, self._options.pods_interface, self._options.masquerade_all, state.node_ips)
 
     def _fixed(self, state: State) -> Fixed:
         restricted = bool(self._options.node_port_addresses)

@@ -21,9 +21,11 @@ REJECT = {4: "REJECT --reject-with icmp-port-unreachable", 6: "REJECT --reject-w
 
 
 @dataclass(frozen=True, slots=True)
-class Insiders:
-    """Whom not to masquerade: sources in the pods' networks of this family, or what comes in by their interface; and
-    the node's addresses."""
+class LocalDetector:
+    """Tells local traffic, which is not masqueraded (kube-proxy's --detect-local-mode).
+
+    Local is what comes from `cluster_cidrs` of this family, or in by `interface` (the pods') if that is set.
+    """
 
     cluster_cidrs: tuple[str, ...] = ()
     interface: str = ""
@@ -47,14 +49,14 @@ class PortRules:
         return replace(self, chains={})
 
 
-def port_rules(name: ServicePortName, port: ServicePort, insiders: Insiders) -> PortRules:
+def port_rules(name: ServicePortName, port: ServicePort, local_detector: LocalDetector) -> PortRules:
     """All rules of one service port."""
     made = PortRules()
     _spread_chains(made, name, port)
-    _cluster_ip(made, name, port, insiders)
+    _cluster_ip(made, name, port, local_detector)
     if port.external_ips or port.load_balancer_ips or port.node_port:
-        _external_chain(made, name, port, insiders)
-        _external_addresses(made, name, port, insiders)
+        _external_chain(made, name, port, local_detector)
+        _external_addresses(made, name, port, local_detector)
     return made
 
 
@@ -103,7 +105,7 @@ def _remembered(chain: str, port: ServicePort) -> str:
     return f"--name {chain} --mask {WHOLE_ADDRESS[_family(port)]} --rsource"
 
 
-def _external_chain(made: PortRules, name: ServicePortName, port: ServicePort, insiders: Insiders) -> None:
+def _external_chain(made: PortRules, name: ServicePortName, port: ServicePort, local_detector: LocalDetector) -> None:
     chain, service = names.external_chain(name), names.service_chain(name)
     title = names.title(name)
     spread = [f"-A {chain} -j {service}"] if port.cluster_endpoints else []
@@ -117,7 +119,9 @@ def _external_chain(made: PortRules, name: ServicePortName, port: ServicePort, i
         local = _comment(f"masquerade LOCAL traffic for {title} external destinations")
         route = _comment(f"route LOCAL traffic for {title} external destinations")
         sources = (
-            [f"-i {insiders.interface}"] if insiders.interface else [f"-s {cidr}" for cidr in insiders.cluster_cidrs]
+            [f"-i {local_detector.interface}"]
+            if local_detector.interface
+            else [f"-s {cidr}" for cidr in local_detector.cluster_cidrs]
         )
         rules = [f"-A {chain} {source} {pods} -j {service}" for source in sources]
         rules.append(f"-A {chain} {local} -m addrtype --src-type LOCAL -j {names.MARK_MASQ}")
@@ -130,25 +134,27 @@ def _external_chain(made: PortRules, name: ServicePortName, port: ServicePort, i
 # --- lines in shared chains
 
 
-def _cluster_ip(made: PortRules, name: ServicePortName, port: ServicePort, insiders: Insiders) -> None:
+def _cluster_ip(made: PortRules, name: ServicePortName, port: ServicePort, local_detector: LocalDetector) -> None:
     chain = names.local_chain(name) if port.internal_local else names.service_chain(name)
     comment = f"{names.title(name)} cluster IP"
     match = _match(port, port.cluster_ip, comment)
     if not port.endpoints:
         made.filter_services.append(_turn_away(names.SERVICES, name, port, port.cluster_ip))
         return
-    if insiders.masquerade_all:
+    if local_detector.masquerade_all:
         made.services.append(f"-A {names.SERVICES} {match} -j {names.MARK_MASQ}")
-    elif insiders.interface:
-        outside = _match(port, port.cluster_ip, comment, f"! -i {insiders.interface} ")
+    elif local_detector.interface:
+        outside = _match(port, port.cluster_ip, comment, f"! -i {local_detector.interface} ")
         made.services.append(f"-A {names.SERVICES} {outside} -j {names.MARK_MASQ}")
-    elif insiders.cluster_cidrs:
-        outside = " ".join(f"! -s {cidr}" for cidr in insiders.cluster_cidrs[:1])
+    elif local_detector.cluster_cidrs:
+        outside = " ".join(f"! -s {cidr}" for cidr in local_detector.cluster_cidrs[:1])
         made.services.append(f"-A {names.SERVICES} {outside} {match} -j {names.MARK_MASQ}")
     made.services.append(f"-A {names.SERVICES} {match} -j {chain}")
 
 
-def _external_addresses(made: PortRules, name: ServicePortName, port: ServicePort, insiders: Insiders) -> None:
+def _external_addresses(
+    made: PortRules, name: ServicePortName, port: ServicePort, local_detector: LocalDetector
+) -> None:
     title, chain = names.title(name), names.external_chain(name)
     for ip in port.external_ips:
         made.services.append(f"-A {names.SERVICES} {_match(port, ip, f'{title} external IP')} -j {chain}")
@@ -156,7 +162,7 @@ def _external_addresses(made: PortRules, name: ServicePortName, port: ServicePor
         first = names.firewall_chain(name) if port.source_ranges else chain
         made.services.append(f"-A {names.SERVICES} {_match(port, ip, f'{title} loadbalancer IP')} -j {first}")
     if port.source_ranges and port.load_balancer_ips:
-        _firewall(made, name, port, insiders)
+        _firewall(made, name, port, local_detector)
     protocol = port.protocol.lower()
     if port.node_port:
         match = f"-p {protocol} {_comment(title)} -m {protocol} --dport {port.node_port}"
@@ -168,12 +174,12 @@ def _external_addresses(made: PortRules, name: ServicePortName, port: ServicePor
             made.filter_external.append(_turn_away(names.EXTERNAL_SERVICES, name, port, ""))
 
 
-def _firewall(made: PortRules, name: ServicePortName, port: ServicePort, insiders: Insiders) -> None:
+def _firewall(made: PortRules, name: ServicePortName, port: ServicePort, local_detector: LocalDetector) -> None:
     chain, title = names.firewall_chain(name), names.title(name)
     comment = _comment(f"{title} loadbalancer IP")
     networks = [ipaddress.ip_network(each, strict=False) for each in port.source_ranges]
     sources = [str(each) for each in networks]
-    if any(ipaddress.ip_address(ip) in network for ip in insiders.node_ips for network in networks):
+    if any(ipaddress.ip_address(ip) in network for ip in local_detector.node_ips for network in networks):
         sources += map(_host, port.load_balancer_ips)
     made.chains[chain] = [f"-A {chain} -s {each} {comment} -j {names.external_chain(name)}" for each in sources]
     for ip in port.load_balancer_ips:
@@ -184,7 +190,7 @@ def _firewall(made: PortRules, name: ServicePortName, port: ServicePort, insider
 def _turn_away(chain: str, name: ServicePortName, port: ServicePort, ip: str) -> str:
     """REJECT where there is no endpoint at all, DROP where only the policy leaves none; without `ip`: a node port."""
     dropped, refused = ("DROP", "has no local endpoints"), (REJECT[_family(port)], "has no endpoints")
-    what, why = dropped if port.anywhere else refused
+    what, why = dropped if port.has_endpoints else refused
     comment = f"{names.title(name)} {why}"
     if ip:
         return f"-A {chain} {_match(port, ip, comment)} -j {what}"

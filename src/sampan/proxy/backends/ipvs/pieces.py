@@ -90,7 +90,7 @@ def _reals(endpoints: tuple[Endpoint, ...]) -> frozenset[Real]:
 def _entries(port: ServicePort, node: Node) -> Iterator[Entry]:
     protocol = port.protocol.lower()
     yield Entry(sets.CLUSTER_IP, Member(port.cluster_ip, protocol, port.port))
-    if port.internal_local and port.anywhere and not port.endpoints:
+    if port.internal_local and port.has_endpoints and not port.endpoints:
         yield Entry(sets.NO_LOCAL_INTERNAL, Member(port.cluster_ip, protocol, port.port))
     for ip in {port.cluster_ip, *port.external_ips, *port.load_balancer_ips} - set(node.ips):
         yield Entry(sets.ADDRESSES, Member(ip))
@@ -134,7 +134,7 @@ def _node_port_entries(port: ServicePort, protocol: str, node: Node) -> Iterator
 
 
 def _drops_outsiders(port: ServicePort) -> bool:
-    return port.external_local and port.anywhere and not port.local_endpoints
+    return port.external_local and port.has_endpoints and not port.local_endpoints
 
 
 def _firewall_entries(port: ServicePort, protocol: str, node: Node) -> Iterator[Entry]:

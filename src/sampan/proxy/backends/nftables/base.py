@@ -120,7 +120,7 @@ def _chains(options: BaseOptions) -> dict[str, tuple[str, list[str]]]:
         "cluster-ip": ("", [*_masquerade_outsiders(options), *lookup, f"goto {layout.REFUSE}"]),
         "anywhere": ("", [*lookup, "drop"]),
         layout.EXTERNAL: ("", ["jump mark-for-masquerade", "goto anywhere"]),
-        layout.LOCAL: ("", [*_insiders(options), *local_lookup, "drop"]),
+        layout.LOCAL: ("", [*_local_traffic(options), *local_lookup, "drop"]),
         layout.FIREWALLED + layout.EXTERNAL: ("", [f"{admitted} goto {layout.EXTERNAL}", "drop"]),
         layout.FIREWALLED + layout.LOCAL: ("", [f"{admitted} goto {layout.LOCAL}", "drop"]),
     }
@@ -168,7 +168,7 @@ def _masquerade_outsiders(options: BaseOptions) -> list[str]:
     return [f"{_ip(options)} saddr != {{ {', '.join(options.cluster_cidrs)} }} jump mark-for-masquerade"]
 
 
-def _insiders(options: BaseOptions) -> list[str]:
+def _local_traffic(options: BaseOptions) -> list[str]:
     """Under the Local policy, pods and the node itself may still use every endpoint, as if by the cluster IP."""
     cidrs = ", ".join(options.cluster_cidrs)
     pods = [f"{_ip(options)} saddr {{ {cidrs} }} goto anywhere"] if cidrs else []

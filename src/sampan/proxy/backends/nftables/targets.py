@@ -98,13 +98,13 @@ def targets(service: str, port: ServicePort, node_ips: Sequence[str]) -> dict[by
 
 def _internal(service: str, port: ServicePort) -> Target:
     if not port.endpoints:
-        return Target(layout.DISCARD if port.anywhere else layout.REFUSE)
+        return Target(layout.DISCARD if port.has_endpoints else layout.REFUSE)
     return Target(_spread(service, port, port.endpoints), _slots(port.endpoints), remember=_remember(service, port))
 
 
 def _external(service: str, port: ServicePort) -> Target:
     everywhere, remember = port.cluster_endpoints, _remember(service, port)
-    if not port.anywhere:
+    if not port.has_endpoints:
         return Target(layout.REFUSE, external=layout.EXTERNAL)
     verdict = _spread(service, port, everywhere) if everywhere else layout.DISCARD
     if not port.external_local:

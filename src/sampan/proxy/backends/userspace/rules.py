@@ -101,7 +101,7 @@ def entries(
         number = numbers.get(ListenerName(name, role))
         return f"{place.address} . {number}" if number else ""
 
-    nobody = DISCARD if port.anywhere and port.protocol in PROTOCOLS else REFUSE
+    nobody = DISCARD if port.has_endpoints and port.protocol in PROTOCOLS else REFUSE
     found = {Slot(CLUSTER_IPS, port.cluster_ip): ""}
     own = [numbers[each] for each in listeners(name, port) if each in numbers]
     found |= {Slot(LISTENER_PORTS, f"{port.protocol.lower()} . {number}"): "" for number in own}

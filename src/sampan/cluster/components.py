@@ -64,7 +64,9 @@ def table(config: ClusterConfig) -> tuple[Component, ...]:
             name="apiserver", run="sampan.apiserver.main:run", options=_api_server, announce="API server answers"
         ),
         *_outbound(config),
-        Component(name="controllers", run="sampan.cluster.deciders:run", options=_deciders, after=("apiserver",)),
+        Component(
+            name="controllers", run="sampan.cluster.control_plane:run", options=_control_plane, after=("apiserver",)
+        ),
         Component(
             name="bootstrap",
             run="sampan.cluster.bootstrap:run",
@@ -131,8 +133,8 @@ def _api_server(context: Context) -> Any:
     )
 
 
-def _deciders(context: Context) -> Any:
-    from sampan.cluster.deciders import DecidersOptions
+def _control_plane(context: Context) -> Any:
+    from sampan.cluster.control_plane import ControlPlaneOptions
     from sampan.controllers.manager import ControllersOptions
     from sampan.scheduler.main import SchedulerOptions
 
@@ -143,7 +145,7 @@ def _deciders(context: Context) -> Any:
         health_port=10257,
     )
     scheduler = SchedulerOptions(config=client_config(context, "scheduler"), health_port=10259)
-    return DecidersOptions(controllers, scheduler, _load_balancer(context))
+    return ControlPlaneOptions(controllers, scheduler, _load_balancer(context))
 
 
 def _load_balancer(context: Context) -> Any:

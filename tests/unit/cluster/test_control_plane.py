@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from sampan.client.config import Config
-from sampan.cluster import deciders
+from sampan.cluster import control_plane
 from sampan.controllers.manager import ControllersOptions
 from sampan.scheduler.main import SchedulerOptions
 
 CONFIG = Config(server="https://127.0.0.1:1")
-OPTIONS = deciders.DecidersOptions(ControllersOptions(config=CONFIG), SchedulerOptions(config=CONFIG))
+OPTIONS = control_plane.ControlPlaneOptions(ControllersOptions(config=CONFIG), SchedulerOptions(config=CONFIG))
 
 
 def _ready_when(allowed: asyncio.Event) -> Callable[[object, Callable[[], None]], Awaitable[None]]:
@@ -28,7 +28,7 @@ def test_it_is_ready_once_both_are(monkeypatch: pytest.MonkeyPatch) -> None:
         first, second, ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
         monkeypatch.setattr("sampan.controllers.manager.run", _ready_when(first))
         monkeypatch.setattr("sampan.scheduler.main.run", _ready_when(second))
-        running = asyncio.create_task(deciders.run(OPTIONS, ready.set))
+        running = asyncio.create_task(control_plane.run(OPTIONS, ready.set))
         first.set()
         for _ in range(5):
             await asyncio.sleep(0)
@@ -48,6 +48,6 @@ def test_it_ends_when_one_fails(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sampan.controllers.manager.run", _ready_when(asyncio.Event()))
         monkeypatch.setattr("sampan.scheduler.main.run", fail)
         with pytest.raises(ExceptionGroup, match="unhandled errors"):
-            await asyncio.wait_for(deciders.run(OPTIONS, lambda: None), 5)
+            await asyncio.wait_for(control_plane.run(OPTIONS, lambda: None), 5)
 
     asyncio.run(main())

@@ -128,7 +128,7 @@ def rules(listing: str) -> list[str]:
     )  # fmt: skip
 
 
-def test_a_rehearsal_leaves_no_namespace_behind(tmp_path: Path) -> None:
+def test_a_preview_leaves_no_namespace_behind(tmp_path: Path) -> None:
     @isolated
     async def scenario() -> None:
         here = Path("/proc/thread-self/ns/net").readlink()

@@ -34,8 +34,8 @@ from sampan.cluster.messages import (
 )
 from sampan.cluster.progress import Down, Reporter, Step, Up
 from sampan.cluster.publish import Publisher
-from sampan.cluster.rehearsal import rehearse
 from sampan.cluster.relay import room_of_process
+from sampan.cluster.warmup import warm_up
 from sampan.kernel import processes
 
 HOPELESS = 5
@@ -233,7 +233,7 @@ def supervise(components: Sequence[Component], context: Context, reporter: Repor
     certificates = _make_certificates(context)
     preload(components)
     certificates.wait()
-    rehearse(context.paths.pki)
+    warm_up(context.paths.pki)
     supervisor = Supervisor(components, context, reporter)
     with asyncio.Runner(loop_factory=uvloop.Loop) as runner:
         runner.run(supervisor.run())

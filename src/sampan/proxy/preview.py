@@ -60,7 +60,10 @@ async def difference(options: ProxyOptions, wanted: Mapping[int, State]) -> list
     for family, state in wanted.items():
         for mode in BACKENDS:
             if mode == options.mode:
-                present, future = await listing(mode, family), await asyncio.to_thread(_rehearse, options, state)
+                present, future = (
+                    await listing(mode, family),
+                    await asyncio.to_thread(_apply_in_namespace, options, state),
+                )
             else:
                 present, future = await listing(mode, family, beside=options.mode), []
             lines += _diff(present, future, f"{mode}, IPv{family}")
@@ -71,7 +74,7 @@ def _diff(present: list[str], future: list[str], what: str) -> Iterator[str]:
     yield from difflib.unified_diff(present, future, f"kernel ({what})", f"wanted ({what})", lineterm="", n=1)
 
 
-def _rehearse(options: ProxyOptions, state: State) -> list[str]:
+def _apply_in_namespace(options: ProxyOptions, state: State) -> list[str]:
     """What the kernel lists after `state` was applied in an empty network namespace."""
 
     async def apply() -> list[str]:

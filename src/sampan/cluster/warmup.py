@@ -1,8 +1,8 @@
-"""One run of what every component does first, before they are forked, so that what it sets up is shared by all.
+"""Warm-up before components are forked: caches that every component would fill are filled once and shared.
 
-Tables that OpenSSL fills at its first handshake, decoders that msgspec compiles for a type, the event loop's own
-caches: made once here instead of in each of a dozen processes, that is some 3 MB and some 10 ms of each. The rehearsed
-scene is an informer for every kind that components follow, against a server that has nothing.
+OpenSSL fills tables at its first handshake, msgspec compiles a decoder for each type, and the event loop has caches of
+its own. Filling them here saves each of a dozen processes about 3 MB and 10 ms. The warm-up runs an informer for every
+kind that components watch, against a server that has no objects.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ KINDS = (
 )
 
 
-def rehearse(pki: Path) -> None:
-    """Plays the scene to its end. Raises OSError, TimeoutError."""
+def warm_up(pki: Path) -> None:
+    """Run the warm-up to its end. Raises OSError, TimeoutError."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.Loop) as runner:
-        runner.run(_scene(pki))
+        runner.run(_run_informers(pki))
 
 
-async def _scene(pki: Path) -> None:
+async def _run_informers(pki: Path) -> None:
     server = await serve(_empty, host="127.0.0.1", port=0, ssl=_server_tls(pki))
     config = Config(
         server=f"https://127.0.0.1:{server.port}",

@@ -6,9 +6,9 @@ import random
 from collections.abc import Callable
 
 from sampan.client.config import ConfigError
+from sampan.dns.adminserver import AdminServer
 from sampan.dns.cluster import Cluster
 from sampan.dns.config import Config, Reading
-from sampan.dns.doors import Doors
 from sampan.dns.feed import Feed
 from sampan.dns.generation import Generation
 from sampan.dns.lines import CorefileError
@@ -29,12 +29,12 @@ class Service:
         self._metrics = metrics
         self._generation: Generation | None = None
         self._servers: dict[Address, DNSServer] = {}
-        self._doors = Doors(lambda: self.ready, self._numbers, metrics)
+        self._admin = AdminServer(lambda: self.ready, self._numbers, metrics)
 
     async def load(self, wanted: Config) -> None:
         """Serve as a Corefile says, instead of as before. Raises OSError, ConfigError, and then nothing has changed."""
         if self._generation is None:
-            await self._doors.open(wanted)
+            await self._admin.open(wanted)
         await self._feed.ensure(wanted)
         fresh = Generation(wanted, self._cluster, self._metrics, domain=self._domain, hosts=self._hosts)
         opened: dict[Address, DNSServer] = {}
@@ -43,7 +43,7 @@ class Service:
                 if address not in self._servers:
                     opened[address] = DNSServer(responder)
                     await opened[address].start(*address)
-            await self._doors.open(wanted)
+            await self._admin.open(wanted)
             await fresh.start()
         except OSError:
             await fresh.stop()
@@ -110,7 +110,7 @@ class Service:
             await server.close()
         if self._generation is not None:
             await self._generation.stop()
-        await self._doors.close()
+        await self._admin.close()
 
     def _numbers(self) -> bytes:
         if self._generation is not None:

@@ -150,7 +150,7 @@ def test_what_kubelet_and_prometheus_ask_is_answered(world):
 
 
 def test_its_own_health_is_asked_for_and_the_time_of_that_is_shown(world, monkeypatch):
-    monkeypatch.setattr("sampan.dns.doors.CHECK_SECONDS", 0.01)
+    monkeypatch.setattr("sampan.dns.adminserver.CHECK_SECONDS", 0.01)
 
     async def scenario():
         async def checked():

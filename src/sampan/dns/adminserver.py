@@ -1,4 +1,4 @@
-"""The HTTP ports that kubelet and Prometheus ask: /health, /ready and /metrics, wherever a Corefile puts them."""
+"""The admin HTTP server: /health, /ready and /metrics, on the addresses that a Corefile names for each of them."""
 
 import asyncio
 import logging
@@ -20,8 +20,8 @@ CHECK_SECONDS = 1.0
 CHECK_TIMEOUT = 3.0
 
 
-class Doors:
-    """Open ports, each with what is behind its paths; `open` brings them in line with a Corefile."""
+class AdminServer:
+    """Listeners, each with the handlers of its paths; `open` brings them in line with a Corefile."""
 
     def __init__(self, is_ready: Callable[[], bool], numbers: Callable[[], bytes], metrics: Metrics) -> None:
         self._is_ready, self._numbers, self._counts = is_ready, numbers, metrics
@@ -30,7 +30,7 @@ class Doors:
         self._paths: dict[Address, dict[str, Answer]] = {}
 
     async def open(self, config: Config) -> None:
-        """Open what is new, close what is not wanted any more. Raises OSError."""
+        """Open listeners that a Corefile adds, and close those that it no longer has. Raises OSError."""
         wanted = self._wanted(config)
         for address in wanted.keys() - self._servers.keys():
             self._servers[address] = await self._listen(address)
@@ -40,7 +40,7 @@ class Doors:
         self._check([health.address for health in config.options("health")])
 
     def _check(self, addresses: Sequence[Address]) -> None:
-        """From now on ask the first of these for our own health."""
+        """Check the health of this process at the first of these addresses from now on."""
         if self._checking is not None:
             self._checking.cancel()
             self._checking = None

@@ -1,4 +1,4 @@
-"""What stands behind the sockets of a DNS server: whoever turns packets into answers (`responder`, or a relay)."""
+"""The interface between a DNS server's sockets and what answers their packets (`responder`, or a relay)."""
 
 from collections.abc import Coroutine
 from typing import Any, Protocol
@@ -9,11 +9,11 @@ If it is empty, nothing is to be sent."""
 
 
 class Answering(Protocol):
-    """Gives for a packet the whole answer, or what will give it, or None for what must not be answered."""
+    """Gives the whole answer to a packet, a coroutine that returns it, or None if it must not be answered."""
 
     def answer_udp(self, packet: bytes, client: Any, /) -> bytes | Later | None: ...
 
     def answer_tcp(self, packet: bytes, client: Any, /) -> bytes | Later | None: ...
 
     def observe(self, seconds: float, times: int, /) -> None:
-        """So many packets were answered at once in so much time."""
+        """Record that a batch of `times` packets took `seconds`."""

@@ -12,8 +12,8 @@ from sampan.dns import wire
 from sampan.dns.cluster import Cluster, Key
 from sampan.dns.config import Config, Server
 from sampan.dns.metrics import Metrics
-from sampan.dns.plugins.base import Address, Kind, Next, NoAnswer, Plugin, Request, Surroundings
-from sampan.dns.responder import Responder, site_of
+from sampan.dns.plugins.base import Address, Kind, Next, NoAnswer, Plugin, PluginContext, Request
+from sampan.dns.responder import Responder, find_chain
 from sampan.dns.wire import Reply
 
 log = logging.getLogger(__name__)
@@ -28,13 +28,13 @@ class Generation:
         self.plugins: list[Plugin] = []
         self._cluster, self._metrics = cluster, metrics
         self._domain, self._hosts = _domain_of(config, domain), hosts
-        sites: dict[Address, dict[str, Next]] = {}
+        chains_by_address: dict[Address, dict[str, Next]] = {}
         for server in config.servers:
             addresses = [(host, server.port) for host in server.options("bind") or hosts]
-            chain = self._chain(server, addresses[0], sites.setdefault(addresses[0], {}))
+            chain = self._chain(server, addresses[0], chains_by_address.setdefault(addresses[0], {}))
             for address in addresses:
-                sites.setdefault(address, {}).update(dict.fromkeys(server.zones, chain))
-        for address, chains in sites.items():
+                chains_by_address.setdefault(address, {}).update(dict.fromkeys(server.zones, chain))
+        for address, chains in chains_by_address.items():
             self.responders[address] = Responder(chains, metrics, server_name(address), address)
         self._unsubscribe = cluster.subscribe(self.forget)
         self.show()
@@ -45,7 +45,9 @@ class Generation:
         self._metrics.cache_entries.clear()
         for server in self.config.servers:
             for kind, _ in server.plugins:
-                if kind.make is not None or kind.name == "prometheus":  # who has a part in queries, says CoreDNS
+                if (
+                    kind.make is not None or kind.name == "prometheus"
+                ):  # CoreDNS counts only plugins that handle queries
                     self._show_enabled(server, kind)
         for plugin in self.plugins:
             plugin.show()
@@ -79,21 +81,21 @@ class Generation:
         for responder in self.responders.values():
             responder.settle()
 
-    def _chain(self, server: Server, address: Address, sites: Mapping[str, Next]) -> Next:
-        """The plugins of a server block, each with the next one to call. `sites` are all blocks of the listener."""
+    def _chain(self, server: Server, address: Address, chains: Mapping[str, Next]) -> Next:
+        """The plugin chain of a server block. `chains` has all chains of the listener, by zone."""
         name = server_name(address)
 
         async def resolve(request: Request) -> Reply:
             """A name that an alias leads to may belong to another block."""
-            _, site = site_of(sites, request.query.name)
-            return await (site or _nobody)(request)
+            _, chain = find_chain(chains, request.query.name)
+            return await (chain or _nobody)(request)
 
-        around = Surroundings(self._cluster, self._metrics, name, server.zones, self._domain, resolve, self.forget)
+        context = PluginContext(self._cluster, self._metrics, name, server.zones, self._domain, resolve, self.forget)
         made: list[tuple[Kind, Plugin]] = []
         for at, (kind, options) in enumerate(server.plugins):
             if kind.make is not None:
                 followed = any(following is kind for following, _ in server.plugins[at + 1 : at + 2])
-                made.append((kind, kind.make(options, replace(around, followed=followed))))
+                made.append((kind, kind.make(options, replace(context, followed=followed))))
         self.plugins += [plugin for _, plugin in made]
         return _linked(made)
 

@@ -1,11 +1,11 @@
-"""From a packet to its answer, with two tables of answers that are ready.
+"""The DNS responder turns a query packet into an answer, with two caches of encoded answers.
 
-`_packets` holds answers by the whole query after its id: the common case is one look-up and one concatenation. `_kept`
-holds them by name, type and flags, whatever the spelling, EDNS size, options and id of the query: a packet that is not
-in the first table is taken apart without decoding its name, and the answer is put together from a kept one. What is in
-neither is parsed, sent through the chain of plugins of its zone, encoded, and kept if it depends on nothing but the
-cluster. A change of a Service drops the answers that were made from it; any other change drops all. Both tables are
-bounded, so that no client can take the memory or the processor of the server by asking in many ways.
+`_packets` caches by the whole query after its id: the common case is one look-up and one concatenation. `_entries`
+caches by name, type and flags, whatever the spelling, EDNS size, options and id of the query: a packet that misses the
+first cache is split without decoding its name, and its answer is assembled from an entry. A query that misses both is
+parsed, passed through the plugin chain of its zone, encoded, and cached if the answer depends only on the cluster's
+objects. A change of a Service drops the answers made from it; any other change drops all. Both caches are bounded, so
+that no client can exhaust memory or CPU by asking in many ways.
 """
 
 import logging
@@ -24,16 +24,16 @@ from sampan.dns.wire import Malformed, NotAnswerable, Reply
 
 log = logging.getLogger(__name__)
 
-MAX_KEPT = 16384
-MAX_KEPT_BYTES = 16 << 20
+MAX_ENTRIES = 16384
+MAX_ENTRY_BYTES = 16 << 20
 MAX_PACKETS = 8192
 
 Protocol = Literal["udp", "tcp"]
 QuestionKey = tuple[bytes, bytes, int, bool, int]
 
 
-class _Kept:
-    """The answers to one question; how often they were sent, and how much of that is counted in the metrics."""
+class _CacheEntry:
+    """The answers to one question: how often they were sent, and how many of these are counted in the metrics."""
 
     __slots__ = ("answers", "counted", "hits", "key", "label", "max_edns_size", "packets", "service")
 
@@ -45,96 +45,100 @@ class _Kept:
         self.max_edns_size = request.max_edns_size
         self.hits = self.counted = 0
         self.packets: set[bytes] = set()
-        """Keys of `_packets` whose answers are these."""
+        """Keys of `_packets` that use this entry."""
 
 
-class _Packet:
+class _CachedPacket:
     """One query after its id, ready to be answered."""
 
-    __slots__ = ("encode", "kept")
+    __slots__ = ("encode", "entry")
 
-    def __init__(self, kept: _Kept, encode: Encode) -> None:
-        self.kept = kept
+    def __init__(self, entry: _CacheEntry, encode: Encode) -> None:
+        self.entry = entry
         self.encode = encode
 
 
 class Responder:
-    """Answers the packets of one listener. `sites` has the chain of plugins for each zone served."""
+    """Answers the packets of one listener. `chains` has the chain of plugins for each zone served."""
 
     def __init__(
-        self, sites: Mapping[str, Next], metrics: Metrics, server: str = "dns://:53", address: Address = ("0.0.0.0", 53)
+        self,
+        chains: Mapping[str, Next],
+        metrics: Metrics,
+        server: str = "dns://:53",
+        address: Address = ("0.0.0.0", 53),
     ) -> None:
-        self._sites = sites
+        self._chains = chains
         self._metrics = metrics
         self._server = server
         self._address = address
         self._family = 2 if ":" in address[0] else 1
-        self._packets: dict[bytes, _Packet] = {}
-        self._kept: dict[QuestionKey, _Kept] = {}
-        self._kept_bytes = 0
-        self._by_service: dict[Key | None, dict[QuestionKey, _Kept]] = {}
+        self._packets: dict[bytes, _CachedPacket] = {}
+        self._entries: dict[QuestionKey, _CacheEntry] = {}
+        self._entry_bytes = 0
+        self._by_service: dict[Key | None, dict[QuestionKey, _CacheEntry]] = {}
         self._batches = Batches()
         self._answered: dict[str, int] = {}
-        self._aside, self._aside_seconds = 0, 0.0
+        self._uncached, self._uncached_seconds = 0, 0.0
 
     def forget(self, service: Key | None = None) -> None:
         """Drop the answers made from a Service, and those that may depend on anything; without a Service, all."""
         if service is None:
             self.settle()
             self._packets.clear()
-            self._kept.clear()
+            self._entries.clear()
             self._by_service.clear()
-            self._kept_bytes = 0
+            self._entry_bytes = 0
             return
-        for concerned in (service, None):
-            for kept in self._by_service.pop(concerned, {}).values():
-                self._drop(kept)
+        for affected in (service, None):
+            for entry in self._by_service.pop(affected, {}).values():
+                self._drop(entry)
 
     def settle(self) -> None:
         """Bring the metrics up to date with what was answered from the tables."""
-        for kept in self._kept.values():
-            self._count_hits(kept)
+        for entry in self._entries.values():
+            self._count_hits(entry)
         answered, self._answered = self._answered, {}
         self._batches.settle(answered, self._metrics.seconds, self._server)
 
-    def _count_hits(self, kept: _Kept) -> None:
-        times = kept.hits - kept.counted
+    def _count_hits(self, entry: _CacheEntry) -> None:
+        times = entry.hits - entry.counted
         if times:
-            self._metrics.count(kept.label, times)
-            kept.counted = kept.hits
-            zone = kept.label.zone
+            self._metrics.count(entry.label, times)
+            entry.counted = entry.hits
+            zone = entry.label.zone
             self._answered[zone] = self._answered.get(zone, 0) + times
 
     def observe(self, seconds: float, times: int) -> None:
-        """So many packets were handled at once in so much time. What was not in the table has been measured already."""
-        times -= self._aside
+        """Record that a batch of `times` packets took `seconds`. Cache misses were measured one by one already."""
+        times -= self._uncached
         if times > 0:
-            self._batches.add(max(0.0, seconds - self._aside_seconds), times)
-        self._aside, self._aside_seconds = 0, 0.0
+            self._batches.add(max(0.0, seconds - self._uncached_seconds), times)
+        self._uncached, self._uncached_seconds = 0, 0.0
 
     def answer_udp(self, packet: bytes, client: Address) -> bytes | Later | None:
-        """The whole answer, or what will give it, or None for what must not be answered."""
+        """The whole answer, a coroutine that returns it, or None if the packet must not be answered."""
         found = self._packets.get(packet[2:])
         if found is None:
-            return self._answer_kept(packet) or self._answer(packet, client, "udp")
-        kept = found.kept
-        turn = kept.hits
-        kept.hits = turn + 1
+            return self._answer_cached(packet) or self._answer(packet, client, "udp")
+        entry = found.entry
+        turn = entry.hits
+        entry.hits = turn + 1
         return packet[:2] + found.encode(turn)
 
-    def _answer_kept(self, packet: bytes) -> bytes | None:
-        """The answer to a query whose packet is new but whose question is not."""
+    def _answer_cached(self, packet: bytes) -> bytes | None:
+        """The answer to a query whose packet is not cached but whose question is."""
         asked = wire.plain_question(packet)
-        kept = self._kept.get(asked.key) if asked is not None else None
-        if asked is None or kept is None:
+        entry = self._entries.get(asked.key) if asked is not None else None
+        if asked is None or entry is None:
             return None
-        turn = kept.hits
-        kept.hits = turn + 1
-        if asked.edns_size > kept.max_edns_size:
-            asked = asked._replace(edns_size=kept.max_edns_size)
-        encode = kept.answers.encoder(asked.question, asked.udp_size, asked.opt)
+        turn = entry.hits
+        entry.hits = turn + 1
+        if asked.edns_size > entry.max_edns_size:
+            asked = asked._replace(edns_size=entry.max_edns_size)
+        encode = entry.answers.encoder(asked.question, asked.udp_size, asked.opt)
         if asked.is_bare:
-            self._keep_packet(packet, kept, encode)
+            self._store_packet(packet, entry, encode)
         return packet[:2] + encode(turn)
 
     def answer_tcp(self, packet: bytes, client: Address) -> bytes | Later | None:
@@ -166,15 +170,15 @@ class Responder:
             return later
         finally:
             if protocol == "udp":
-                self._aside += 1
-                self._aside_seconds += time.perf_counter() - begun
+                self._uncached += 1
+                self._uncached_seconds += time.perf_counter() - begun
 
     async def _respond(self, packet: bytes, request: Request, begun: float) -> bytes:
-        zone, site = site_of(self._sites, request.query.name)
+        zone, chain = find_chain(self._chains, request.query.name)
         asked = request.query
         failure = Reply(wire.SERVFAIL, authoritative=False)
         try:
-            answer = packet[:2] + self._send(packet, request, await self._reply(site, request), zone, begun)
+            answer = packet[:2] + self._send(packet, request, await self._reply(chain, request), zone, begun)
         except Dropped:
             return b""
         except NoAnswer:
@@ -187,13 +191,13 @@ class Responder:
         self._metrics.seconds.observe(time.perf_counter() - begun, self._server, zone, "")
         return answer
 
-    async def _reply(self, site: Next | None, request: Request) -> Reply:
-        if site is None or request.query.type in (wire.AXFR, wire.IXFR):
+    async def _reply(self, chain: Next | None, request: Request) -> Reply:
+        if chain is None or request.query.type in (wire.AXFR, wire.IXFR):
             return Reply(wire.REFUSED, authoritative=False)
-        return await site(request)
+        return await chain(request)
 
     def _send(self, packet: bytes, request: Request, reply: Reply, zone: str, begun: float) -> bytes:
-        """Encode, count, and keep the answer or tell those who wanted to know."""
+        """Encode and count the answer, cache it if possible, and notify watchers."""
         query = request.query
         limit = query.udp_size if request.protocol == "udp" else wire.MAX_SIZE
         if request.rotating:
@@ -201,8 +205,8 @@ class Responder:
         answer = wire.build(query, reply, limit)
         label = self._label(request, reply, zone, len(answer) + 2)
         self._metrics.count(label)
-        if self._can_be_kept(request, reply):
-            self._keep(packet, request, reply, label)
+        if self._is_cacheable(request, reply):
+            self._store(packet, request, reply, label)
         seconds = time.perf_counter() - begun
         flags = int.from_bytes(answer[:2], "big")
         for watcher in request.watchers:
@@ -216,7 +220,7 @@ class Responder:
         place = (self._server, request.protocol, self._family)
         return Label(*place, type_name, zone, reply.rcode, request.writer or "", query.dnssec, request.size, sent)
 
-    def _can_be_kept(self, request: Request, reply: Reply) -> bool:
+    def _is_cacheable(self, request: Request, reply: Reply) -> bool:
         return (
             request.lasting
             and request.protocol == "udp"
@@ -224,48 +228,48 @@ class Responder:
             and reply.rcode <= 0xF
         )
 
-    def _keep(self, packet: bytes, request: Request, reply: Reply, label: Label) -> None:
-        """Keep the answers ready for all who will ask the same; the oldest go where there is no room."""
+    def _store(self, packet: bytes, request: Request, reply: Reply, label: Label) -> None:
+        """Cache the answers for later queries with the same question; the oldest entries are evicted."""
         asked = wire.plain_question(packet)
         if asked is None:
             return
         answers = rotation.prepare(request.query, reply, rotating=request.rotating)
-        kept = _Kept(asked.key, answers, label, request)
-        if (known := self._kept.get(asked.key)) is not None:
+        entry = _CacheEntry(asked.key, answers, label, request)
+        if (known := self._entries.get(asked.key)) is not None:
             self._evict(known)
-        self._kept[asked.key] = kept
-        self._by_service.setdefault(request.service, {})[asked.key] = kept
-        self._kept_bytes += answers.size
-        while len(self._kept) > 1 and (len(self._kept) > MAX_KEPT or self._kept_bytes > MAX_KEPT_BYTES):
-            self._evict(next(iter(self._kept.values())))
+        self._entries[asked.key] = entry
+        self._by_service.setdefault(request.service, {})[asked.key] = entry
+        self._entry_bytes += answers.size
+        while len(self._entries) > 1 and (len(self._entries) > MAX_ENTRIES or self._entry_bytes > MAX_ENTRY_BYTES):
+            self._evict(next(iter(self._entries.values())))
 
-    def _keep_packet(self, packet: bytes, kept: _Kept, encode: Encode) -> None:
+    def _store_packet(self, packet: bytes, entry: _CacheEntry, encode: Encode) -> None:
         if len(self._packets) >= MAX_PACKETS:
             oldest = next(iter(self._packets))
-            self._packets.pop(oldest).kept.packets.discard(oldest)
-        self._packets[packet[2:]] = _Packet(kept, encode)
-        kept.packets.add(packet[2:])
+            self._packets.pop(oldest).entry.packets.discard(oldest)
+        self._packets[packet[2:]] = _CachedPacket(entry, encode)
+        entry.packets.add(packet[2:])
 
-    def _evict(self, kept: _Kept) -> None:
-        concerned = self._by_service[kept.service]
-        del concerned[kept.key]
-        if not concerned:
-            del self._by_service[kept.service]
-        self._drop(kept)
+    def _evict(self, entry: _CacheEntry) -> None:
+        affected = self._by_service[entry.service]
+        del affected[entry.key]
+        if not affected:
+            del self._by_service[entry.service]
+        self._drop(entry)
 
-    def _drop(self, kept: _Kept) -> None:
-        self._count_hits(kept)
-        del self._kept[kept.key]
-        self._kept_bytes -= kept.answers.size
-        for packet in kept.packets:
+    def _drop(self, entry: _CacheEntry) -> None:
+        self._count_hits(entry)
+        del self._entries[entry.key]
+        self._entry_bytes -= entry.answers.size
+        for packet in entry.packets:
             self._packets.pop(packet, None)
 
 
-def site_of(sites: Mapping[str, Next], name: str) -> tuple[str, Next | None]:
-    """The zone with the longest name that a name lies in, as metrics show it, and its chain of plugins."""
+def find_chain(chains: Mapping[str, Next], name: str) -> tuple[str, Next | None]:
+    """The zone with the longest suffix of a name, as metrics show it, and its plugin chain."""
     while True:
-        if (site := sites.get(name)) is not None:
-            return f"{name}.", site
+        if (chain := chains.get(name)) is not None:
+            return f"{name}.", chain
         if not name:
             return DROPPED, None
         name = name.partition(".")[2]

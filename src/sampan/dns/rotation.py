@@ -1,12 +1,12 @@
-"""Encoded answers that serve every query for one name and type, with their addresses in rotation.
+"""Round-robin rotation: encoded answers that serve every query for one name and type, with rotated addresses.
 
-Several addresses of one name take turns to be first, as with CoreDNS's loadbalance plugin; all of them do. Most clients
-take the first address, and an answer that is cut off has only some: so every one must come round.
+Each address of a name is first in turn, as with CoreDNS's loadbalance plugin. Most clients use the first address, and a
+truncated answer has only some of them, so every address must become the first one.
 
-An answer is kept without what differs from query to query: the id, the question in the client's own spelling
-(RFC 4343), the OPT record and how much room there is. Where all records are addresses of the name itself they stand in
-a ring of bytes, of which each answer is a piece; other answers are cut behind the last record that fits. `responder`
-keeps what `prepare` gives.
+An answer is cached without what differs from query to query: the id, the question in the client's spelling (RFC 4343),
+the OPT record and the size limit. If all records are addresses of the queried name, they are stored as a ring of bytes
+of which each answer is a slice; other answers are cut behind the last record that fits. `responder` caches what
+`prepare` returns.
 """
 
 from bisect import bisect_right
@@ -19,7 +19,7 @@ from sampan.dns import wire
 from sampan.dns.wire import Query, Record, Reply
 
 MAX_ENCODED = 8
-"""How many rotations are encoded where a ring cannot be used."""
+"""How many rotations are encoded if a ring cannot be used."""
 MAX_RECORDS = wire.MAX_UDP_SIZE // 12 + 1
 """One more record of the smallest size than any answer has room for."""
 
@@ -29,21 +29,21 @@ _RECORD = Struct("!HHIH")
 
 
 Encode = Callable[[int], bytes]
-"""Gives the answer of a turn, without its id."""
+"""Returns the answer for a turn (a running number), without its id."""
 
 
 class Answers(Protocol):
-    """All rotations of one answer. `size` is about how many bytes it keeps."""
+    """All rotations of one answer. `size` is its approximate memory in bytes."""
 
     size: int
 
     def encoder(self, question: bytes, limit: int, opt: bytes) -> Encode:
-        """For a question as it was spelt: answers of `limit` bytes at most; `opt` is the encoded OPT record or b""."""
+        """The encoder for a question as spelt: answers of at most `limit` bytes; `opt` is an OPT record or b""."""
         ...
 
 
 def rotations(reply: Reply) -> int:
-    """How many answers there are that differ in which address is first."""
+    """The number of different rotations: how many addresses can be first."""
     return max(1, sum(map(_is_address, reply.answers)))
 
 
@@ -68,7 +68,7 @@ def prepare(query: Query, reply: Reply, *, rotating: bool) -> Answers:
 
 
 class _Ring:
-    """Answers made of a header and a piece of the ring of all records."""
+    """Answers made of a header and a slice of the ring of all records."""
 
     def __init__(self, query: Query, reply: Reply) -> None:
         encoded = [
@@ -95,7 +95,7 @@ class _Ring:
 
 
 class _Encoded:
-    """Answers encoded as large as they may be, and cut behind the last record that there is room for."""
+    """Answers encoded in full, and cut behind the last record that fits."""
 
     def __init__(self, query: Query, turns: Sequence[Reply]) -> None:
         bare = replace(query, edns_size=0, options=b"")
@@ -124,7 +124,7 @@ class _Encoded:
 
 
 def _cut(reply: Reply) -> Reply:
-    """The reply without records that no answer over UDP has room for."""
+    """The reply without the records that never fit into an answer over UDP."""
     return replace(
         reply,
         answers=reply.answers[:MAX_RECORDS],

@@ -1,7 +1,6 @@
-"""The sockets of cluster DNS: UDP, drained in batches each time it becomes readable, and TCP with pipelining.
+"""The DNS server's sockets: UDP, drained in batches each time it becomes readable, and TCP with pipelining.
 
-Packets go to a `Responder`; an answer that takes time is sent by a task when it is there, and later packets do not
-wait for it.
+Packets go to a `Responder`. An answer that takes time is sent by a task of its own, so that later packets do not wait.
 """
 
 import asyncio
@@ -69,7 +68,7 @@ class DNSServer:
         asyncio.get_running_loop().add_reader(udp.fileno(), self._drain, calls)
 
     async def close(self) -> None:
-        """Stop listening and let go of everything that is under way."""
+        """Stop listening and cancel all answers that are under way."""
         if self._udp is not None:
             asyncio.get_running_loop().remove_reader(self._udp.socket.fileno())
             self._udp.socket.close()
@@ -161,7 +160,7 @@ class _Connection:
         self._under_way = 0
 
     async def run(self) -> None:
-        """Serve until the client leaves or says nothing for a while; what is still being answered then, is sent."""
+        """Serve until the client leaves or is idle for too long; answers that are still under way then are sent."""
         async with asyncio.TaskGroup() as group:
             while (packet := await self._read()) is not None:
                 answer = self._responder().answer_tcp(packet, self._client[:2])
@@ -169,7 +168,7 @@ class _Connection:
                     return
                 if isinstance(answer, bytes):
                     await self._write(answer)
-                    await asyncio.sleep(0)  # what has been read already must not keep other clients waiting
+                    await asyncio.sleep(0)  # queries that are buffered already must not starve other clients
                 else:
                     await self._room.acquire()
                     self._under_way += 1
@@ -200,7 +199,7 @@ class _Connection:
             self._room.release()
 
     async def _write(self, answer: bytes) -> None:
-        """Send an answer; an empty one is none."""
+        """Send an answer; empty means that there is none to send."""
         if not answer:
             return
         self._writer.write(len(answer).to_bytes(2, "big") + answer)
@@ -212,7 +211,7 @@ class _Connection:
 
 
 def _bind(host: str, port: int) -> tuple[socket.socket, socket.socket]:
-    """A UDP and a TCP socket on one port; a port that the kernel chose for the one may be taken for the other."""
+    """A UDP and a TCP socket on one port. Tries again if the port that the kernel chose for UDP is in use for TCP."""
     for _ in range(_ATTEMPTS if port == 0 else 1):
         udp = bind(host, port)
         try:

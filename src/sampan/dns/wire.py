@@ -1,8 +1,8 @@
-"""DNS messages as bytes (RFC 1035, EDNS after RFC 6891): to read a question and to write an answer.
+"""DNS wire format (RFC 1035, EDNS: RFC 6891): parses queries and builds answers.
 
-dnspython would do this and more, but costs a tenth of a second to import and a hundred microseconds a message. Answers
-of others are read in `decode`. A name is text in lower case without its last dot, each byte one character; a dot inside
-a label is `INNER_DOT`, so that it cannot be taken for a separator.
+dnspython could do this, but takes 100 ms to import and 100 µs for each message. `decode` reads the answers of other
+servers. A name is text in lower case without its last dot, each byte one character; a dot inside a label is
+`INNER_DOT`, so that it cannot be taken for a separator.
 """
 
 import struct
@@ -110,9 +110,9 @@ class Reply:
     klass: int = IN
     """The class of all its records."""
     raised: int = 0
-    """Flags of the header that are set, whatever they would have been;"""
+    """Header flags that are always set."""
     lowered: int = 0
-    """and those that are not."""
+    """Header flags that are never set."""
 
 
 def parse_query(packet: bytes) -> Query:
@@ -144,8 +144,7 @@ def question_of(packet: bytes) -> bytes:
 def error(packet: bytes, rcode: int) -> bytes:
     """An answer without any section, to a query that could not be read.
 
-    BADVERS says that all of it could, but for a version of EDNS that is not ours: it needs the room of an OPT record,
-    and comes with the question (RFC 6891, section 6.1.3).
+    BADVERS, for an EDNS version other than 0, needs an OPT record and repeats the question (RFC 6891, section 6.1.3).
     """
     identity, flags = struct.unpack_from("!2H", packet)
     flags = QR | flags & (OPCODE_MASK | RECURSION_DESIRED) | rcode & 0xF
@@ -187,10 +186,9 @@ def encode_opt(size: int, flags: int, rcode: int = NOERROR, length: int = 0) -> 
 
 
 class PlainQuestion(NamedTuple):
-    """A query of the common form, taken apart without decoding its name; see `plain_question`.
+    """A query of the common form, split without decoding its name; see `plain_question`.
 
-    `key` is the same for all queries that have the same answer but for spelling, id and size. `edns_size` is 0 without
-    EDNS.
+    `key` is equal for queries whose answers differ only in spelling, id and size. `edns_size` is 0 without EDNS.
     """
 
     key: tuple[bytes, bytes, int, bool, int]
@@ -211,8 +209,8 @@ class PlainQuestion(NamedTuple):
 def plain_question(packet: bytes) -> PlainQuestion | None:
     """A query with one question and at most an OPT record of version 0; None for everything else.
 
-    The name ends at the first zero byte. One that has such a byte in a label is cut short here, and so has a key that
-    no query has which `parse_query` accepts. `is_bare`: the packet has no EDNS options and nothing behind its records.
+    The name ends at the first zero byte. A name with a zero byte inside a label is cut there, which gives a key that no
+    query accepted by `parse_query` has. `is_bare`: the packet has no EDNS options and nothing after its records.
     """
     end = packet.find(0, HEADER_SIZE)
     if end < 0 or len(packet) < end + 5:

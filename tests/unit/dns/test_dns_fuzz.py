@@ -13,7 +13,7 @@ import pytest
 
 from sampan.dns import decode, wire
 from sampan.dns.plugins import cache, forward
-from sampan.dns.responder import MAX_KEPT
+from sampan.dns.responder import MAX_ENTRIES
 from sampan.dns.wire import Record, Reply
 from support.resolvers import response
 
@@ -158,7 +158,7 @@ def test_no_packet_harms_the_server_and_memory_stays_flat(asker, monkeypatch, ca
                         kept.clear()
             gc.collect()
             sizes.append(sys.getallocatedblocks())
-    assert len(responder._kept) <= MAX_KEPT
+    assert len(responder._entries) <= MAX_ENTRIES
     assert ask.metrics.value("coredns_panics_total") == 0
     assert max(sizes[1:]) - min(sizes[1:]) < 5_000
     counted = ask.metrics.value("coredns_dns_requests_total")

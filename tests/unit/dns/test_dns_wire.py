@@ -16,7 +16,7 @@ from sampan.dns import config, wire
 from sampan.dns.cluster import Cluster
 from sampan.dns.generation import Generation
 from sampan.dns.metrics import Metrics
-from sampan.dns.responder import MAX_KEPT
+from sampan.dns.responder import MAX_ENTRIES
 from sampan.dns.wire import Malformed, NotAnswerable
 
 WEB = "web.default.svc.cluster.local"
@@ -168,11 +168,11 @@ def test_no_packet_breaks_the_responder(data, valid_header):
 def test_the_table_stays_small(ask):
     responder = RESPONDER
     responder.forget()
-    for index in range(MAX_KEPT + 10):
+    for index in range(MAX_ENTRIES + 10):
         name = f"n{index}"
         encoded = bytes((len(name),)) + name.encode() + b"\x07cluster\x05local\0"
         responder.answer_udp(header() + question(encoded), CLIENT)
-    assert len(responder._kept) <= MAX_KEPT
+    assert len(responder._entries) <= MAX_ENTRIES
 
 
 @pytest.mark.parametrize("name", ["a..b", "x" * 64, ".".join(["x" * 63] * 4)])
@@ -214,7 +214,7 @@ def test_distinct_packets_for_one_name_share_what_is_kept(ask):
         answer = responder.answer_udp(header(additionals=1) + asked + opt + bytes(number % 3), CLIENT)
         assert answer[12 : 12 + size] == asked[:size]
         assert struct.unpack("!H", answer[-8:-6]) == (512 + number,)
-    assert len(responder._kept) == 1
+    assert len(responder._entries) == 1
     assert not responder._packets
 
 
@@ -226,4 +226,4 @@ def test_a_zero_byte_in_a_label_is_part_of_the_name(ask):
     longer = question(wire.encode_name(WEB)[:-1] + b"\x03\0\x01\x00\x00")
     answer = responder.answer_udp(header() + longer, CLIENT)
     assert answer[12 : 12 + len(longer)] == longer
-    assert len(responder._kept) == 1
+    assert len(responder._entries) == 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sampan.dns import wire
 from sampan.dns.corefile import Directive
-from sampan.dns.plugins.base import Dropped, Kind, Next, Plugin, Request, Surroundings, in_zones
+from sampan.dns.plugins.base import Dropped, Kind, Next, Plugin, PluginContext, Request, in_zones
 from sampan.dns.plugins.rewrite_names import type_of
 from sampan.dns.wire import Reply
 
@@ -40,11 +40,11 @@ class ACLOptions:
 
 
 class ACL(Plugin):
-    def __init__(self, options: ACLOptions, around: Surroundings) -> None:
+    def __init__(self, options: ACLOptions, context: PluginContext) -> None:
         self._options = options
-        self._metrics = around.metrics
-        self._place = (around.server, around.zone, "")
-        self._followed = around.followed
+        self._metrics = context.metrics
+        self._place = (context.server, context.zone, "")
+        self._followed = context.followed
 
     async def serve(self, request: Request, next: Next) -> Reply:
         query, action = request.query, ""
@@ -112,8 +112,8 @@ def _network(option: Directive, text: str) -> Network:
         raise option.error(f"{text!r} is not a network or an address") from None
 
 
-def make(options: ACLOptions, around: Surroundings) -> Plugin:
-    return ACL(options, around)
+def make(options: ACLOptions, context: PluginContext) -> Plugin:
+    return ACL(options, context)
 
 
 KIND = Kind("acl", parse, make, any_class=True)

@@ -1,7 +1,7 @@
 """`any`: the least that may be said to who asks for everything (RFC 8482)."""
 
 from sampan.dns import wire
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, nothing
+from sampan.dns.plugins.base import Kind, Next, Plugin, PluginContext, Request, nothing
 from sampan.dns.wire import Record, Reply
 
 _TTL = 8482
@@ -16,7 +16,7 @@ class Any(Plugin):
         return Reply(answers=(Record(request.query.name, wire.HINFO, _HINFO, _TTL),), authoritative=False)
 
 
-def make(options: None, around: Surroundings) -> Plugin:
+def make(options: None, context: PluginContext) -> Plugin:
     return Any()
 
 

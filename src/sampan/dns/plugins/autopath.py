@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sampan.dns import resolvconf, wire
 from sampan.dns.corefile import Directive
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, in_zones, no_options
+from sampan.dns.plugins.base import Kind, Next, Plugin, PluginContext, Request, in_zones, no_options
 from sampan.dns.wire import Record, Reply, encode_name
 
 KUBERNETES = "@kubernetes"
@@ -24,9 +24,9 @@ class AutoPathOptions:
 
 
 class AutoPath(Plugin):
-    def __init__(self, options: AutoPathOptions, around: Surroundings) -> None:
+    def __init__(self, options: AutoPathOptions, context: PluginContext) -> None:
         self._options = options
-        self._around = around
+        self._context = context
         file = "/etc/resolv.conf" if options.source == KUBERNETES else options.source
         self._searches = resolvconf.search_domains(file)
 
@@ -48,7 +48,7 @@ class AutoPath(Plugin):
             found = await self._try(request, f"{base}.{domain}" if domain else base, next)
             if found is not None:
                 request.lasting = False
-                self._around.metrics.autopath.add(self._around.server)
+                self._context.metrics.autopath.add(self._context.server)
                 return found
         request.lasting = False
         return first
@@ -57,10 +57,10 @@ class AutoPath(Plugin):
         """The search path of a client; empty if it is not known."""
         if self._options.source != KUBERNETES:
             return self._searches
-        pods = self._around.cluster.pods_at(client)
+        pods = self._context.cluster.pods_at(client)
         if len(pods) != 1:
             return ()
-        domain = self._around.domain
+        domain = self._context.domain
         return (f"{pods[0][0]}.svc.{domain}", f"svc.{domain}", domain, *self._searches)
 
     async def _try(self, request: Request, name: str, next: Next) -> Reply | None:
@@ -92,8 +92,8 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> AutoPathOptions:
     return AutoPathOptions(own.zones() or zones, source)
 
 
-def make(options: AutoPathOptions, around: Surroundings) -> Plugin:
-    return AutoPath(options, around)
+def make(options: AutoPathOptions, context: PluginContext) -> Plugin:
+    return AutoPath(options, context)
 
 
 KIND = Kind("autopath", parse, make)

@@ -1,7 +1,7 @@
-"""What a plugin is: a link of the chain that a query passes, and how it is made from its directive.
+"""The plugin interface: a plugin is a link of the chain that a query passes, made from its directive in the Corefile.
 
-A plugin answers a request itself, or awaits the next one and may change what that said. As long as nobody in a chain
-really waits, the whole of it runs in one step, without a task (`responder`); who will wait says so with `later()`.
+A plugin answers a request itself, or awaits the next plugin and may change its reply. While no plugin of a chain
+blocks, the chain runs in one step without a task (`responder`); a plugin that will block says so with `later()`.
 """
 
 import math
@@ -106,8 +106,8 @@ class Plugin:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What plugins may know of the server they are in."""
+class PluginContext:
+    """What a plugin is given of the server that it runs in."""
 
     cluster: Cluster
     metrics: Metrics
@@ -130,7 +130,7 @@ class Surroundings:
 
 
 class Make(Protocol):
-    def __call__(self, options: Any, around: Surroundings, /) -> Plugin: ...
+    def __call__(self, options: Any, context: PluginContext, /) -> Plugin: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from sampan.dns import wire
 from sampan.dns.corefile import Directive
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, no_options
+from sampan.dns.plugins.base import Kind, Next, Plugin, PluginContext, Request, no_options
 from sampan.dns.wire import Reply
 
 DEFAULT = 1232
@@ -26,7 +26,7 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> int:
     return directive.number(0, wire.MIN_UDP_SIZE, wire.MAX_UDP_SIZE) if directive.expect(0, 1) else DEFAULT
 
 
-def make(size: int, around: Surroundings) -> Plugin:
+def make(size: int, context: PluginContext) -> Plugin:
     return BufSize(size)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from sampan.dns import wire
 from sampan.dns.metrics import Metrics
-from sampan.dns.plugins.base import Kind, Next, NoAnswer, Plugin, Request, Surroundings, in_zones
+from sampan.dns.plugins.base import Kind, Next, NoAnswer, Plugin, PluginContext, Request, in_zones
 from sampan.dns.plugins.cache_options import CacheOptions, parse
 from sampan.dns.wire import Query, Record, Reply
 
@@ -179,8 +179,8 @@ def _aged(entry: Entry, now: float) -> Reply:
     return replace(reply, answers=sections[0], authority=sections[1], additional=sections[2], authoritative=False)
 
 
-def make(options: CacheOptions, around: Surroundings) -> Plugin:
-    return Cache(options, around.metrics, around.server)
+def make(options: CacheOptions, context: PluginContext) -> Plugin:
+    return Cache(options, context.metrics, context.server)
 
 
 KIND = Kind("cache", parse, make)

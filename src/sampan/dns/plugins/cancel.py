@@ -3,7 +3,7 @@
 import time
 
 from sampan.dns.corefile import Directive
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, no_options
+from sampan.dns.plugins.base import Kind, Next, Plugin, PluginContext, Request, no_options
 from sampan.dns.wire import Reply
 
 DEFAULT = 5.001
@@ -26,7 +26,7 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> float:
     return seconds
 
 
-def make(seconds: float, around: Surroundings) -> Plugin:
+def make(seconds: float, context: PluginContext) -> Plugin:
     return Cancel(seconds)
 
 

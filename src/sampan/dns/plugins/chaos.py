@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sampan import __version__
 from sampan.dns import wire
 from sampan.dns.corefile import Directive
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, no_options
+from sampan.dns.plugins.base import Kind, Next, Plugin, PluginContext, Request, no_options
 from sampan.dns.wire import Record, Reply
 
 _MOST = 255
@@ -51,7 +51,7 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> ChaosOptions:
     return ChaosOptions(version, tuple(authors))
 
 
-def make(options: ChaosOptions, around: Surroundings) -> Plugin:
+def make(options: ChaosOptions, context: PluginContext) -> Plugin:
     return Chaos(options)
 
 

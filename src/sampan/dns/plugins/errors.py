@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sampan.dns import wire
 from sampan.dns.corefile import Directive
-from sampan.dns.plugins.base import Kind, Next, NoAnswer, Plugin, Request, Surroundings
+from sampan.dns.plugins.base import Kind, Next, NoAnswer, Plugin, PluginContext, Request
 from sampan.dns.wire import Reply
 
 log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def _pattern(option: Directive) -> re.Pattern[str]:
         raise option.error(f"{option.arguments[1]!r} is not a regular expression: {error}") from error
 
 
-def make(rules: tuple[Consolidation, ...], around: Surroundings) -> Plugin:
+def make(rules: tuple[Consolidation, ...], context: PluginContext) -> Plugin:
     return Errors(rules)
 
 

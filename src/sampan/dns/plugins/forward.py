@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from sampan.dns import decode, wire
 from sampan.dns.metrics import Metrics
-from sampan.dns.plugins.base import Kind, Next, NoAnswer, Plugin, Request, Surroundings, in_zone, in_zones, later
+from sampan.dns.plugins.base import Kind, Next, NoAnswer, Plugin, PluginContext, Request, in_zone, in_zones, later
 from sampan.dns.plugins.forward_options import TLS, ForwardOptions, parse
 from sampan.dns.upstream import Upstream
 from sampan.dns.wire import Query, Reply
@@ -192,8 +192,8 @@ def _packet(name: str, kind: int, flags: int) -> bytes:
     return struct.pack("!6H", 0, flags, 1, 0, 0, 0) + question
 
 
-def make(options: ForwardOptions, around: Surroundings) -> Plugin:
-    return Forward(options, around.metrics, followed=around.followed)
+def make(options: ForwardOptions, context: PluginContext) -> Plugin:
+    return Forward(options, context.metrics, followed=context.followed)
 
 
 KIND = Kind("forward", parse, make)

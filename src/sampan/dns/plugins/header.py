@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from sampan.dns import wire
 from sampan.dns.corefile import Directive
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings
+from sampan.dns.plugins.base import Kind, Next, Plugin, PluginContext, Request
 from sampan.dns.wire import Reply
 
 FLAGS = {
@@ -66,7 +66,7 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> HeaderOptions:
     return HeaderOptions(**changes)
 
 
-def make(options: HeaderOptions, around: Surroundings) -> Plugin:
+def make(options: HeaderOptions, context: PluginContext) -> Plugin:
     return Header(options)
 
 

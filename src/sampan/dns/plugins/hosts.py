@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sampan.dns import wire
 from sampan.dns.corefile import Directive, zones_of
-from sampan.dns.plugins.base import Kind, Next, NoAnswer, Plugin, Request, Surroundings, in_zones
+from sampan.dns.plugins.base import Kind, Next, NoAnswer, Plugin, PluginContext, Request, in_zones
 from sampan.dns.reverse import address_of
 from sampan.dns.wire import Record, Reply, encode_name
 
@@ -51,9 +51,9 @@ class Table:
 
 
 class Hosts(Plugin):
-    def __init__(self, options: HostsOptions, around: Surroundings) -> None:
+    def __init__(self, options: HostsOptions, context: PluginContext) -> None:
         self._options = options
-        self._around = around
+        self._context = context
         self._stamp: tuple[int, int] | None = None
         self._table = Table(())
         self._watching: asyncio.Task[None] | None = None
@@ -113,10 +113,10 @@ class Hosts(Plugin):
         self._stamp = stamp
         lines = [words for line in text.splitlines() if len(words := line.split("#")[0].split()) > 1]
         self._table = Table([*self._options.entries, *lines])
-        self._around.metrics.hosts_entries.set(sum(map(len, self._table.addresses.values())))
+        self._context.metrics.hosts_entries.set(sum(map(len, self._table.addresses.values())))
         if stamp[0]:
-            self._around.metrics.hosts_reloaded.set(stamp[0] / 1e9)
-        self._around.forget()
+            self._context.metrics.hosts_reloaded.set(stamp[0] / 1e9)
+        self._context.forget()
 
 
 def parse(directive: Directive, zones: tuple[str, ...]) -> HostsOptions:
@@ -151,8 +151,8 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def make(options: HostsOptions, around: Surroundings) -> Plugin:
-    return Hosts(options, around)
+def make(options: HostsOptions, context: PluginContext) -> Plugin:
+    return Hosts(options, context)
 
 
 KIND = Kind("hosts", parse, make)

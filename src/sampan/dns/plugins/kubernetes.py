@@ -8,7 +8,7 @@ from typing import Any
 from sampan.dns import wire
 from sampan.dns.cluster import Key
 from sampan.dns.corefile import Directive
-from sampan.dns.plugins.base import MOST_HOPS, Kind, Next, Plugin, Request, Surroundings, in_zones
+from sampan.dns.plugins.base import MOST_HOPS, Kind, Next, Plugin, PluginContext, Request, in_zones
 from sampan.dns.records import Zone, ZoneOptions
 from sampan.dns.wire import Query, Reply, encode_name
 from sampan.machinery.selectors import SelectorError, parse_labels
@@ -38,12 +38,12 @@ class KubernetesOptions:
 
 
 class Kubernetes(Plugin):
-    def __init__(self, options: KubernetesOptions, around: Surroundings) -> None:
-        domains = options.domains or (around.domain,)
-        self._zones = [Zone(around.cluster, domain, options.zone) for domain in domains]
+    def __init__(self, options: KubernetesOptions, context: PluginContext) -> None:
+        domains = options.domains or (context.domain,)
+        self._zones = [Zone(context.cluster, domain, options.zone) for domain in domains]
         self._served = (*domains, *options.reverse)
         self._options = options
-        self._resolve = around.resolve
+        self._resolve = context.resolve
 
     async def serve(self, request: Request, next: Next) -> Reply:
         query = request.query
@@ -166,10 +166,10 @@ _IGNORED = {
 }
 
 
-def make(options: KubernetesOptions, around: Surroundings) -> Plugin:
+def make(options: KubernetesOptions, context: PluginContext) -> Plugin:
     for remark in options.remarks:
         log.warning("%s", remark)
-    return Kubernetes(options, around)
+    return Kubernetes(options, context)
 
 
 KIND = Kind("kubernetes", parse, make)

@@ -1,7 +1,7 @@
 """`loadbalance`: several addresses of one name take turns to be first. The `responder` rotates them."""
 
 from sampan.dns.corefile import Directive
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, no_options
+from sampan.dns.plugins.base import Kind, Next, Plugin, PluginContext, Request, no_options
 from sampan.dns.wire import Reply
 
 
@@ -17,7 +17,7 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> None:
         raise directive.error(f"unknown policy {directive.arguments[0]!r}; there is round_robin")
 
 
-def make(options: None, around: Surroundings) -> Plugin:
+def make(options: None, context: PluginContext) -> Plugin:
     return LoadBalance()
 
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sampan.dns import wire
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, in_zone, nothing
+from sampan.dns.plugins.base import Kind, Next, Plugin, PluginContext, Request, in_zone, nothing
 from sampan.dns.wire import Record, Reply, encode_name
 
 ZONES = ("localhost", "0.in-addr.arpa", "127.in-addr.arpa", "255.in-addr.arpa")
@@ -16,8 +16,8 @@ _SOA = _SERVER + encode_name("root.localhost") + _TIMES
 
 
 class Local(Plugin):
-    def __init__(self, around: Surroundings) -> None:
-        self._metrics = around.metrics
+    def __init__(self, context: PluginContext) -> None:
+        self._metrics = context.metrics
 
     async def serve(self, request: Request, next: Next) -> Reply:
         name, kind = request.query.name, request.query.type
@@ -46,8 +46,8 @@ def next_zone(name: str) -> str:
     return next((zone for zone in ZONES if in_zone(name, zone)), "")
 
 
-def make(options: None, around: Surroundings) -> Plugin:
-    return Local(around)
+def make(options: None, context: PluginContext) -> Plugin:
+    return Local(context)
 
 
 KIND = Kind("local", nothing, make)

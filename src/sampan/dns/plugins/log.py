@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sampan.dns import wire
 from sampan.dns.corefile import Directive, zones_of
-from sampan.dns.plugins.base import Kind, Next, Outcome, Plugin, Request, Surroundings, in_zones
+from sampan.dns.plugins.base import Kind, Next, Outcome, Plugin, PluginContext, Request, in_zones
 from sampan.dns.wire import Query, Reply
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,7 @@ def _classes(option: Directive) -> tuple[str, ...]:
     return option.arguments
 
 
-def make(options: LogOptions, around: Surroundings) -> Plugin:
+def make(options: LogOptions, context: PluginContext) -> Plugin:
     return Log(options)
 
 

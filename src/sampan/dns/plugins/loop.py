@@ -12,7 +12,7 @@ import struct
 
 from sampan.dns import wire
 from sampan.dns.corefile import Directive
-from sampan.dns.plugins.base import Kind, Next, NoAnswer, Plugin, Request, Surroundings, no_options
+from sampan.dns.plugins.base import Kind, Next, NoAnswer, Plugin, PluginContext, Request, no_options
 from sampan.dns.wire import Query, Reply, encode_name
 
 log = logging.getLogger(__name__)
@@ -23,9 +23,9 @@ _RETRY_SECONDS = 2.0
 
 
 class Loop(Plugin):
-    def __init__(self, around: Surroundings) -> None:
-        self._around = around
-        zone = around.zones[0]
+    def __init__(self, context: PluginContext) -> None:
+        self._context = context
+        zone = context.zones[0]
         self._name = f"{secrets.randbelow(2**62)}.{secrets.randbelow(2**62)}" + (f".{zone}" if zone else "")
         self._seen = 0
         self._asking: asyncio.Task[None] | None = None
@@ -42,10 +42,10 @@ class Loop(Plugin):
         if query.type == wire.HINFO and query.name == self._name:
             self._seen += 1
             if self._seen == _ENOUGH + 1:
-                zone = f"{self._around.zones[0]}."
+                zone = f"{self._context.zones[0]}."
                 log.error(
                     'Loop (%s -> %s) detected for zone "%s", see https://coredns.io/plugins/loop#troubleshooting. '
-                    'Query: "HINFO %s."', request.client[0], self._around.server, zone, self._name,
+                    'Query: "HINFO %s."', request.client[0], self._context.server, zone, self._name,
                 )  # fmt: skip
         if self._seen > _ENOUGH:
             raise NoAnswer("what is forwarded comes back; not forwarding")
@@ -57,7 +57,7 @@ class Loop(Plugin):
         query = Query(wire.RECURSION_DESIRED, self._name, wire.HINFO, wire.IN, question)
         for _ in range(_TRIES):
             try:
-                await self._around.resolve(Request(query, ("127.0.0.1", 0)))
+                await self._context.resolve(Request(query, ("127.0.0.1", 0)))
                 return
             except NoAnswer:
                 if self._seen > _ENOUGH:
@@ -71,8 +71,8 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> None:
     no_options(directive)
 
 
-def make(options: None, around: Surroundings) -> Plugin:
-    return Loop(around)
+def make(options: None, context: PluginContext) -> Plugin:
+    return Loop(context)
 
 
 KIND = Kind("loop", parse, make)

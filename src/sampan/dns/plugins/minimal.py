@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from sampan.dns import wire
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, nothing
+from sampan.dns.plugins.base import Kind, Next, Plugin, PluginContext, Request, nothing
 from sampan.dns.wire import Reply
 
 
@@ -16,7 +16,7 @@ class Minimal(Plugin):
         return replace(reply, authority=(), additional=())
 
 
-def make(options: None, around: Surroundings) -> Plugin:
+def make(options: None, context: PluginContext) -> Plugin:
     return Minimal()
 
 

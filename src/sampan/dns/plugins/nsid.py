@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from sampan.dns import wire
 from sampan.dns.corefile import Directive
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, no_options
+from sampan.dns.plugins.base import Kind, Next, Plugin, PluginContext, Request, no_options
 from sampan.dns.wire import Reply
 
 CODE = 3
@@ -27,7 +27,7 @@ def parse(directive: Directive, zones: tuple[str, ...]) -> str:
     return " ".join(directive.arguments) or socket.gethostname()
 
 
-def make(text: str, around: Surroundings) -> Plugin:
+def make(text: str, context: PluginContext) -> Plugin:
     return NSID(text)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from sampan.dns import decode, wire
 from sampan.dns.corefile import Directive, zones_of
 from sampan.dns.plugins import rewrite_edns
-from sampan.dns.plugins.base import MOST_HOPS, Kind, Next, NoAnswer, Plugin, Request, Surroundings
+from sampan.dns.plugins.base import MOST_HOPS, Kind, Next, NoAnswer, Plugin, PluginContext, Request
 from sampan.dns.plugins.rewrite_names import Matcher, Rename, matcher, pattern, renamed, type_of
 from sampan.dns.wire import Query, Record, Reply, encode_name
 
@@ -70,9 +70,9 @@ class Rule:
 
 
 class Rewrite(Plugin):
-    def __init__(self, rule: Rule, around: Surroundings) -> None:
+    def __init__(self, rule: Rule, context: PluginContext) -> None:
         self._rule = rule
-        self._resolve = around.resolve
+        self._resolve = context.resolve
 
     async def serve(self, request: Request, next: Next) -> Reply:
         if request.settled:
@@ -269,8 +269,8 @@ _READERS: dict[str, Callable[[Directive, list[str]], Change]] = {
 }
 
 
-def make(rule: Rule, around: Surroundings) -> Plugin:
-    return Rewrite(rule, around)
+def make(rule: Rule, context: PluginContext) -> Plugin:
+    return Rewrite(rule, context)
 
 
 KIND = Kind("rewrite", parse, make, answers=False, any_class=True, changes_class=True)

@@ -12,7 +12,7 @@ from typing import Any
 from sampan.dns import wire
 from sampan.dns.corefile import Directive
 from sampan.dns.decode import name_text
-from sampan.dns.plugins.base import MOST_HOPS, Kind, Next, NoAnswer, Plugin, Request, Surroundings, in_zone, in_zones
+from sampan.dns.plugins.base import MOST_HOPS, Kind, Next, NoAnswer, Plugin, PluginContext, Request, in_zone, in_zones
 from sampan.dns.plugins.rewrite_names import pattern
 from sampan.dns.plugins.template_text import BadTemplate, fill
 from sampan.dns.wire import Record, Reply, encode_name
@@ -39,11 +39,11 @@ class TemplateOptions:
 
 
 class Template(Plugin):
-    def __init__(self, options: TemplateOptions, around: Surroundings) -> None:
+    def __init__(self, options: TemplateOptions, context: PluginContext) -> None:
         self._options = options
-        self._around = around
+        self._context = context
         klass, kind = wire.CLASS_NAMES[options.klass], wire.TYPE_NAMES[options.type]
-        self._labels = (around.server, around.zone, "", klass, kind)
+        self._labels = (context.server, context.zone, "", klass, kind)
 
     async def serve(self, request: Request, next: Next) -> Reply:
         query, options = request.query, self._options
@@ -54,7 +54,7 @@ class Template(Plugin):
             if in_zones(query.name, options.fallthrough):
                 return await next(request)
             return Reply(wire.SERVFAIL, authoritative=False)
-        self._around.metrics.template_matches.add(*self._labels)
+        self._context.metrics.template_matches.add(*self._labels)
         sections: dict[str, list[Record]] = {name: [] for name in _SECTIONS}
         fields = self._fields(request, found)
         for section, text in options.records:
@@ -78,7 +78,7 @@ class Template(Plugin):
         target = name_text(last.data)
         question = encode_name(target) + query.question[-4:]
         try:
-            behind = await self._around.resolve(request.about(replace(query, name=target, question=question)))
+            behind = await self._context.resolve(request.about(replace(query, name=target, question=question)))
         except NoAnswer:
             return reply
         return replace(reply, answers=(*reply.answers, *behind.answers))
@@ -101,7 +101,7 @@ class Template(Plugin):
         }
 
     def _records(self, section: str, template: str, fields: dict[str, Any]) -> Iterator[Record]:
-        metrics = self._around.metrics
+        metrics = self._context.metrics
         try:
             text = fill(template, fields)
         except BadTemplate as error:
@@ -184,10 +184,10 @@ def _rcode(option: Directive) -> int:
     return codes[name.upper()]
 
 
-def make(options: TemplateOptions, around: Surroundings) -> Plugin:
+def make(options: TemplateOptions, context: PluginContext) -> Plugin:
     if options.records:
         record_of("localhost. 0 IN A 127.0.0.1")  # imports dnspython now: no query is to wait for that
-    return Template(options, around)
+    return Template(options, context)
 
 
 KIND = Kind("template", parse, make, any_class=True)

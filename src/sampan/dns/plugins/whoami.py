@@ -3,7 +3,7 @@
 import ipaddress
 
 from sampan.dns import wire
-from sampan.dns.plugins.base import Kind, Next, Plugin, Request, Surroundings, nothing
+from sampan.dns.plugins.base import Kind, Next, Plugin, PluginContext, Request, nothing
 from sampan.dns.wire import Record, Reply
 
 
@@ -18,7 +18,7 @@ class WhoAmI(Plugin):
         return Reply(additional=(own, service))
 
 
-def make(options: None, around: Surroundings) -> Plugin:
+def make(options: None, context: PluginContext) -> Plugin:
     return WhoAmI()
 
 

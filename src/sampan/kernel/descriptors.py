@@ -1,8 +1,8 @@
-"""File descriptors with exactly one owner: closed once, and told apart from the number that the kernel gives anew.
+"""File descriptors with exactly one owner, which closes them exactly once.
 
-Closing a number twice closes whatever another thread or task has opened in between under the same number, and so does
-an event loop that goes on watching it. A `Descriptor` forgets its number when it closes, and stops being watched first;
-nothing in `kernel/` or `node/` calls os.close by itself. Sockets and files own theirs in the same way.
+The kernel reuses numbers. Closing a number twice may close what another thread or task has just opened, and an event
+loop that still watches a closed number watches the wrong file. A `Descriptor` is therefore unwatched before it is
+closed, and drops its number then. Nothing else in `kernel/` or `node/` calls os.close; sockets and files own theirs.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ class Descriptor:
     def open(
         cls, path: str | Path, flags: int, mode: int = 0o600, *, within: "Descriptor | None" = None
     ) -> "Descriptor":
-        """open(2), always closed on exec; `within` is the directory that a relative path begins at. Raises OSError."""
+        """open(2) with O_CLOEXEC; `within` is the directory that a relative path begins at. Raises OSError."""
         directory = None if within is None else within.fileno()
         return cls(os.open(path, flags | os.O_CLOEXEC, mode, dir_fd=directory))
 
@@ -56,7 +56,7 @@ class Descriptor:
             os.close(number)
 
     def detach(self) -> int:
-        """Give the number up to an owner of another kind, who closes it."""
+        """Return the number to a new owner, which has to close it."""
         self.unwatch()
         number, self._number = self.fileno(), -1
         return number
@@ -81,7 +81,7 @@ class Descriptor:
             self.unwatch()
 
     async def read_line(self) -> bytes:
-        """What comes up to the first newline or the end. For pipes; the rest is lost."""
+        """Read up to the first newline or the end. For pipes; bytes after the newline are lost."""
         os.set_blocking(self.fileno(), False)
         received = b""
         while b"\n" not in received:
@@ -118,7 +118,7 @@ def pipe() -> tuple[Descriptor, Descriptor]:
     return Descriptor(reading), Descriptor(writing)
 
 
-def of_process(pid: int) -> Descriptor | None:
+def open_pidfd(pid: int) -> Descriptor | None:
     """A pidfd, readable once the process has ended; None if there is no such process."""
     try:
         return Descriptor(os.pidfd_open(pid))
@@ -126,8 +126,8 @@ def of_process(pid: int) -> Descriptor | None:
         return None
 
 
-def received(connection: socket.socket, size: int = 4096) -> list[Descriptor]:
-    """The descriptors that come with one message over a Unix socket. Blocks."""
+def receive(connection: socket.socket, size: int = 4096) -> list[Descriptor]:
+    """Receive the descriptors of one message over a Unix socket (SCM_RIGHTS). Blocks."""
     _, numbers, _, _ = socket.recv_fds(connection, size, 1)
     return [Descriptor(number) for number in numbers]
 

@@ -1,4 +1,4 @@
-"""Neighbour discovery for IPv6 over Ethernet (RFC 4861), as whole frames: solicitations in, advertisements out."""
+"""NDP frames for IPv6 over Ethernet (RFC 4861): parses neighbour solicitations, builds neighbour advertisements."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SOLICITATIONS = matching((LOAD_HALF, 12, ETHERTYPE), (LOAD_BYTE, 20, ICMPV6), (L
 
 @dataclass(frozen=True, slots=True)
 class Solicitation:
-    """Somebody asks for a neighbour. `sender` is `::` where it only looks whether the address is free."""
+    """A neighbour solicitation for `target`. `sender` is `::` in duplicate address detection (RFC 4862)."""
 
     sender_mac: bytes
     sender: str
@@ -36,7 +36,7 @@ class Solicitation:
 
 
 def read_solicitation(frame: bytes) -> Solicitation | None:
-    """The question in a frame; None if it is anything else, however malformed (RFC 4861, section 7.1.1)."""
+    """The solicitation in a frame; None if the frame is anything else or malformed (RFC 4861, section 7.1.1)."""
     if len(frame) < _BODY + _MESSAGE.size:
         return None
     _to, mac, kind = _ETHERNET.unpack_from(frame)
@@ -56,7 +56,7 @@ def read_solicitation(frame: bytes) -> Solicitation | None:
 
 
 def _source_link(options: bytes) -> bytes | None:
-    """The sender's hardware address, if the options tell it."""
+    """The source link-layer address option; None if there is none."""
     while len(options) >= 2:
         kind, size = options[0], 8 * options[1]
         if not size or size > len(options):
@@ -67,27 +67,27 @@ def _source_link(options: bytes) -> bytes | None:
     return None
 
 
-def advertisement(question: Solicitation, mac: bytes) -> bytes:
-    """That the asked address is at `mac`, to the one who asks; to everybody if that one has no address yet."""
-    target = socket.inet_pton(socket.AF_INET6, question.target)
-    sender = socket.inet_pton(socket.AF_INET6, question.sender)
+def advertisement(asked: Solicitation, mac: bytes) -> bytes:
+    """The answer to a solicitation: its target has the MAC `mac`. Sent to all nodes if the sender is `::`."""
+    target = socket.inet_pton(socket.AF_INET6, asked.target)
+    sender = socket.inet_pton(socket.AF_INET6, asked.sender)
     if sender == _UNSPECIFIED:
         return _frame(_ALL_NODES_MAC, mac, _ALL_NODES, target, _OVERRIDE)
-    return _frame(question.sender_mac, mac, sender, target, _SOLICITED | _OVERRIDE)
+    return _frame(asked.sender_mac, mac, sender, target, _SOLICITED | _OVERRIDE)
 
 
 def announcement(address: str, mac: bytes) -> bytes:
-    """Unasked, to everybody."""
+    """An unsolicited advertisement to all nodes."""
     return _frame(_ALL_NODES_MAC, mac, _ALL_NODES, socket.inet_pton(socket.AF_INET6, address), _OVERRIDE)
 
 
 def solicited_node(address: str) -> bytes:
-    """The multicast group in which an address is asked for (RFC 4291, section 2.7.1)."""
+    """The solicited-node multicast address of an address, 16 bytes (RFC 4291, section 2.7.1)."""
     return socket.inet_pton(socket.AF_INET6, "ff02::1:ff00:0")[:13] + socket.inet_pton(socket.AF_INET6, address)[13:]
 
 
 def solicitation(sender: str, target: str, mac: bytes) -> bytes:
-    """A question, as a neighbour at `mac` would send it."""
+    """A solicitation, as a neighbour with the MAC `mac` sends it."""
     group = solicited_node(target)
     packed = socket.inet_pton(socket.AF_INET6, target)
     message = _MESSAGE.pack(SOLICITATION, 0, 0, 0, packed) + _OPTION.pack(_SOURCE_LINK, 1, mac)
@@ -106,7 +106,7 @@ def _wrap(to: bytes, mac: bytes, source: bytes, destination: bytes, message: byt
 
 
 def _checksum(source: bytes, destination: bytes, message: bytes) -> int:
-    """Of a message with its checksum field 0, what belongs there; of a whole message, 0 if it is right."""
+    """The checksum of a message whose checksum field is 0; of a complete message, 0 if its checksum is correct."""
     data = source + destination + struct.pack("!IHBB", len(message), 0, 0, ICMPV6) + message
     data += b"\0" * (len(data) % 2)
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))

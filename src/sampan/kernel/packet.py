@@ -1,6 +1,6 @@
-"""Raw Ethernet frames: packet(7) sockets with a classic BPF filter in the kernel, and joining of multicast groups.
+"""Packet sockets (packet(7)) for raw Ethernet frames with a classic BPF filter, and multicast group membership.
 
-`arp.py` and `ndp.py` have the filters and what is in the frames.
+`arp.py` and `ndp.py` define the filters and the contents of the frames.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from collections.abc import Sequence
 
 SO_ATTACH_FILTER = 26
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
+BROADCAST = b"\xff" * 6
+MINIMUM_FRAME = 60
+"""Bytes of the shortest Ethernet frame, without its checksum."""
 FRAME = 2048
-"""Bytes that are read of a frame: all that is of interest here is much shorter."""
+"""Bytes that are read of a frame; ARP, NDP and heartbeat frames are much shorter."""
 
 Instruction = tuple[int, int, int, int]
-"""Of classic BPF: code, jump if true, jump if false, constant."""
+"""A classic BPF instruction: code, jump if true, jump if false, constant."""
 
 LOAD_HALF, LOAD_BYTE, JUMP_IF_EQUAL, RETURN = 0x28, 0x30, 0x15, 0x06
 _INSTRUCTION = struct.Struct("=HBBI")
@@ -25,7 +28,7 @@ _PROGRAM = struct.Struct("@HP")
 
 
 def matching(*tests: tuple[int, int, int]) -> tuple[Instruction, ...]:
-    """A program that passes frames of which every test holds: (load instruction, offset, value)."""
+    """A BPF program that passes the frames for which all tests hold: (load instruction, offset, value)."""
     program: list[Instruction] = []
     for index, (load, offset, value) in enumerate(tests):
         to_the_end = 2 * (len(tests) - index) - 1
@@ -34,15 +37,15 @@ def matching(*tests: tuple[int, int, int]) -> tuple[Instruction, ...]:
 
 
 class PacketSocket:
-    """Frames of one protocol on one interface, as far as a filter passes them; never those that this machine sends.
+    """A socket for received frames of one EtherType on one interface, optionally filtered by a BPF program.
 
-    It does not block: `receive` gives None when there is nothing, also when the interface is down.
+    It never blocks: `receive` returns None if there is no frame or the interface is down.
     """
 
     def __init__(self, interface: str, protocol: int, program: Sequence[Instruction] = ()) -> None:
         """Raises OSError (no such interface, not allowed)."""
         kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        self._socket = socket.socket(socket.AF_PACKET, kind, 0)  # protocol 0: it hears nothing before it is bound
+        self._socket = socket.socket(socket.AF_PACKET, kind, 0)  # protocol 0: receives nothing until it is bound
         try:
             if program:
                 _attach(self._socket, program)
@@ -76,10 +79,10 @@ def _attach(sock: socket.socket, program: Sequence[Instruction]) -> None:
     sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, _PROGRAM.pack(len(program), ctypes.addressof(code)))
 
 
-class Groups:
-    """IPv6 multicast groups that one interface is a member of, for as long as this is open.
+class MulticastGroups:
+    """Membership of one interface in IPv6 multicast groups, until closed.
 
-    The kernel sends the reports (MLD) without which a switch need not pass a group's packets on.
+    The kernel sends the MLD reports that a snooping switch needs to forward packets of a group.
     """
 
     def __init__(self, interface: str) -> None:
@@ -90,7 +93,7 @@ class Groups:
     def follow(self, groups: set[bytes]) -> None:
         """Be a member of exactly these groups (addresses of 16 bytes).
 
-        Raises OSError after having joined all that can be: the kernel has a limit (net.core.optmem_max).
+        Raises OSError after joining as many as possible; the kernel's limit is net.core.optmem_max.
         """
         for group in self._joined - groups:
             self._joined.discard(group)

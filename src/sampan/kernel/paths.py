@@ -1,7 +1,7 @@
-"""Paths below a directory that others may change meanwhile, resolved by the kernel in one step (openat2(2)).
+"""openat2(2): opens paths below a directory whose content others may change, resolved by the kernel in one step.
 
-Checking a path first and using it afterwards loses the race against whoever swaps a directory for a link in between
-(CVE-2017-1002101, CVE-2021-25741). What is opened here stays what it is: use the descriptor, or its `path`.
+Checking a path before using it is a race: a directory may be replaced by a symbolic link in between (CVE-2017-1002101,
+CVE-2021-25741). A descriptor opened here keeps referring to the same file: use it, or its `path`.
 """
 
 import ctypes
@@ -14,20 +14,20 @@ from sampan.kernel.descriptors import Descriptor
 
 NO_MAGICLINKS = 0x02
 BENEATH = 0x08 | NO_MAGICLINKS
-"""Nothing on the way may lead out of the directory, not even to come back: EXDEV."""
+"""RESOLVE_BENEATH: no component may leave the directory, even if the path comes back. EXDEV otherwise."""
 IN_ROOT = 0x10 | NO_MAGICLINKS
-"""The directory is the root: absolute links and `..` stay within it."""
+"""RESOLVE_IN_ROOT: the directory acts as the root for absolute links and `..`."""
 ATTEMPTS = 64
 _OPENAT2 = 437
 
 
-class _How(ctypes.Structure):
+class _OpenHow(ctypes.Structure):
     _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
 
 
 def open_in(root: Descriptor, path: str, flags: int, *, resolve: int, mode: int = 0) -> Descriptor:
     """Open `path` below `root`. Raises OSError: EXDEV or ELOOP for what `resolve` forbids."""
-    how = _How(flags | os.O_CLOEXEC, mode, resolve)
+    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
     relative = os.fsencode(path.lstrip("/") or ".")
     for attempt in range(ATTEMPTS):
         try:
@@ -41,14 +41,14 @@ def open_in(root: Descriptor, path: str, flags: int, *, resolve: int, mode: int 
                 about=path,
             )
             return Descriptor(number)
-        except OSError as error:  # somebody renamed something on the way
+        except OSError as error:  # EAGAIN: something was renamed during the resolution
             if error.errno != errno.EAGAIN or attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError("unreachable")
 
 
 def open_or_make(root: Descriptor, path: str, *, resolve: int, mode: int) -> Descriptor:
-    """Open `path` below `root` as it is (O_PATH), made as a directory, with those above it, if it is not there."""
+    """Open `path` below `root` with O_PATH; make it and missing parents as directories if it does not exist."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     current = open_in(root, ".", os.O_PATH | os.O_DIRECTORY, resolve=resolve)
     for number, name in enumerate(parts, 1):
@@ -60,13 +60,13 @@ def open_or_make(root: Descriptor, path: str, *, resolve: int, mode: int) -> Des
                 try:
                     os.mkdir(name, mode, dir_fd=above.fileno())
                 except FileExistsError:
-                    pass  # by somebody else, or a link that leads nowhere, which the next line tells
+                    pass  # made concurrently, or a dangling link, for which the next line raises
                 current = open_in(root, there, os.O_PATH, resolve=resolve)
     return current
 
 
 def read_text(root: Descriptor, path: str, *, limit: int) -> str:
-    """The text of a regular file, with `root` as its root. Never blocks on what the file is.
+    """The text of a regular file, resolved within `root`. Does not block on FIFOs and devices.
 
     Raises OSError, EINVAL for anything but a regular file, EFBIG for one of more than `limit` bytes.
     """

@@ -52,7 +52,7 @@ def send(pid: int, number: int) -> bool:
 
 def wait_gone(pid: int, timeout: float) -> bool:
     """Block until a process, which need not be a child, has ended; False if it has not within `timeout` seconds."""
-    process = descriptors.of_process(pid)
+    process = descriptors.open_pidfd(pid)
     if process is None:
         return True
     with process:
@@ -63,7 +63,7 @@ def wait_gone(pid: int, timeout: float) -> bool:
 
 async def gone(pid: int) -> None:
     """Return when a process, which need not be a child, has ended."""
-    process = descriptors.of_process(pid)
+    process = descriptors.open_pidfd(pid)
     if process is not None:
         with process:
             await process.readable()

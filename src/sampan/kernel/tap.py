@@ -13,8 +13,9 @@ IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 
 
 def create(name: str) -> None:
-    """Make a tap in the calling thread's network namespace that stays there, without carrier while no process is
-    attached. Raises OSError, also where the kernel has none.
+    """Make a persistent tap in the calling thread's network namespace; it has no carrier until a process attaches.
+
+    Raises OSError, also if the kernel has no tap devices.
     """
     with Descriptor.open(DEVICE, os.O_RDWR) as device:
         fcntl.ioctl(device.fileno(), TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))

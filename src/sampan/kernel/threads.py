@@ -1,7 +1,7 @@
-"""Blocking work in threads for coroutines that may be cancelled: the thread is always waited for.
+"""Blocking calls in threads for coroutines that may be cancelled: the thread is always awaited.
 
-`asyncio.to_thread` leaves a cancelled caller free while the thread goes on: a namespace is then still being made while
-its owner takes it away.
+`asyncio.to_thread` returns to a cancelled caller while the thread still runs: a namespace would still be in the making
+while its owner removes it.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """The function's result. If the caller is cancelled, that is told to it when the function has returned."""
+    """The function's result. If the caller is cancelled, CancelledError is raised once the function has returned."""
     call = functools.partial(contextvars.copy_context().run, function, *args, **kwargs)
     work = asyncio.get_running_loop().run_in_executor(None, call)
     try:

@@ -1,8 +1,8 @@
-"""Which Service gets which address: one pure function over all of them.
+"""IP address allocation for Services of type LoadBalancer: one pure function over all of them.
 
-`plan` decides for all Services together, so that the answer depends on what they ask for and hold, never on the order
-of events or on who asks again after a restart. What is held stays, the older Service first; then come requests for a
-certain address, then all others. `controller.py` writes what has changed.
+`allocate` decides for all Services together, so that the result depends only on what they request and hold, not on the
+order of events or restarts. Services keep the addresses that they hold, older Services first; then requests for a
+specific address are served, then all others. `controller.py` writes what has changed.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sampan.loadbalancer.pools import Pool, parse_address
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What one Service asks for and what it holds. All addresses are in canonical form.
+    """What one Service requests and what it holds. All addresses are in canonical form.
 
-    `families` in the order of the Service's; with `needs_all`, some of them are no use alone. `backend` tells sets of
-    endpoints apart under externalTrafficPolicy Local and is empty under Cluster. `held` has its addresses so far, and
-    `shown` those that its status still tells the proxies.
+    `families` are in the order of spec.ipFamilies; with `needs_all`, the Service gets all of them or none. `backend`
+    identifies the set of endpoints under externalTrafficPolicy Local, and is empty under Cluster. `held` has the
+    addresses assigned so far, and `in_status` those in its status, which proxies still serve.
     """
 
     key: str
@@ -29,21 +29,21 @@ class Request:
     labels: dict[str, str] = field(default_factory=dict)
     families: tuple[int, ...] = (4,)
     needs_all: bool = True
-    wanted: tuple[str, ...] = ()
+    requested: tuple[str, ...] = ()
     pool: str = ""
     sharing_key: str = ""
     ports: frozenset[tuple[str, int]] = frozenset()
     backend: str = ""
     held: tuple[str, ...] = ()
-    shown: tuple[str, ...] = ()
+    in_status: tuple[str, ...] = ()
     is_terminating: bool = False
     problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """The addresses of a Service, in the order of its families, and the pools they are of. `lost` says why it has no
-    longer one that it held, if so."""
+    """The addresses of a Service, in the order of its families, and their pools. `lost` says why it lost an address
+    that it held; empty if it lost none."""
 
     addresses: tuple[str, ...]
     pools: tuple[str, ...]
@@ -61,25 +61,25 @@ class Refused:
 Outcome = Assigned | Refused
 
 
-def plan(
+def allocate(
     requests: Iterable[Request], pools: Sequence[Pool], others: Mapping[str, str] | None = None
 ) -> dict[str, Outcome]:
     """The outcome for each Service, by uid. No two Services get one address unless they may share it.
 
-    `others` are addresses that Services which are not asking here have (whose, as `namespace/name`): nobody gets those.
+    `others` maps addresses that are not available to the Service (`namespace/name`) that has them.
     """
     ordered = sorted(requests, key=lambda each: (each.created, each.uid))
     table = _Table(pools, others or {})
     for each in ordered:
         table.keep(each)
     for each in ordered:
-        table.wait_for(each)
-    named_first = sorted(ordered, key=lambda each: not each.wanted)
-    return {each.uid: table.complete(each) for each in named_first}
+        table.block_until_released(each)
+    named_first = sorted(ordered, key=lambda each: not each.requested)
+    return {each.uid: table.assign(each) for each in named_first}
 
 
 class _Table:
-    """Who uses which address, filled as `plan` goes along."""
+    """The addresses in use and their Services, filled step by step by `allocate`."""
 
     def __init__(self, pools: Sequence[Pool], others: Mapping[str, str]) -> None:
         self._blocked: dict[str, list[tuple[str, str]]] = {address: [("", key)] for address, key in others.items()}
@@ -91,34 +91,34 @@ class _Table:
         self._cursors: dict[tuple[str, int], tuple[str | None, Iterator[str]]] = {}
 
     def keep(self, request: Request) -> None:
-        """Let a Service keep what it holds, as far as it may."""
+        """Keep those of the addresses which a Service holds that it may still have."""
         kept = self._kept[request.uid] = {}
         for address in request.held:
             parsed = parse_address(address)
             family = parsed.version if parsed else 0
             if request.is_terminating:
-                problem = ""  # its rules stand until it is gone, and so does its claim
+                problem = ""  # proxies serve its addresses until it is gone
             elif request.problem:
                 problem = request.problem
             elif family not in request.families or family in kept:
                 problem = f'"{address}" is of no IP family that the service has left'
             else:
-                problem = self._obstacle(request, address) or self._unwanted(request, address, family)
+                problem = self._denial(request, address) or self._other_requested(request, address, family)
             if problem:
                 self._lost[request.uid] = problem
             else:
                 kept[family] = address
                 self._take(request, address)
 
-    def wait_for(self, request: Request) -> None:
-        """Give nobody what a Service has to give up, until its status shows that it has."""
+    def block_until_released(self, request: Request) -> None:
+        """Block the addresses that a Service loses until its status no longer has them."""
         kept = self._kept[request.uid].values()
-        for address in request.shown:
+        for address in request.in_status:
             if address not in kept:
                 self._blocked.setdefault(address, []).append((request.uid, request.key))
 
-    def complete(self, request: Request) -> Outcome:
-        """Give a Service what it lacks."""
+    def assign(self, request: Request) -> Outcome:
+        """Assign the addresses that a Service still lacks."""
         lost = self._lost.get(request.uid, "")
         if request.is_terminating:
             return Assigned(request.held, tuple(map(self._pool_name, request.held)))
@@ -133,7 +133,7 @@ class _Table:
                 else:
                     reason = reason or why
         if not found or (reason and request.needs_all):
-            self._give_back(request)
+            self._release(request)
             return Refused(reason, lost)
         for address in found.values():
             self._take(request, address)
@@ -147,16 +147,16 @@ class _Table:
             if request.sharing_key and address not in self._shared.setdefault(request.sharing_key, []):
                 self._shared[request.sharing_key].append(address)
 
-    def _give_back(self, request: Request) -> None:
+    def _release(self, request: Request) -> None:
         self._cursors.clear()
         for address in self._kept[request.uid].values():
             self._users[address].remove(request)
 
     def _choose(self, request: Request, family: int) -> tuple[str, str]:
         """An address of this family, or why there is none."""
-        named = [address for address in request.wanted if _family(address) == family]
+        named = [address for address in request.requested if _family(address) == family]
         if named:
-            problem = self._obstacle(request, named[0])
+            problem = self._denial(request, named[0])
             return ("", problem) if problem else (named[0], "")
         pools, reason = self._pools_for(request)
         for address in self._shared.get(request.sharing_key, ()) if request.sharing_key else ():
@@ -169,7 +169,7 @@ class _Table:
         return "", reason or f"no available IPv{family} addresses in {_listed(pools)}"
 
     def _pools_for(self, request: Request) -> tuple[list[Pool], str]:
-        """The pools that a Service which asks for no certain address may draw from, and why there are none."""
+        """The pools for a Service that requests no specific address, and why there are none."""
         if not self._pools:
             return [], "there is no address pool"
         if request.pool:
@@ -183,15 +183,15 @@ class _Table:
         return pools, "" if pools else "no address pool is for this service"
 
     def _first_free(self, pool: Pool, family: int) -> str | None:
-        """The lowest address that nobody uses. What was in use when it was passed by is not looked at again."""
+        """The lowest address that is not in use. The cursor does not return to addresses that it has passed."""
         address, rest = self._cursors.get((pool.name, family)) or ("", pool.of_family(family))
         while address is not None and (not address or self._users.get(address) or address in self._blocked):
             address = next(rest, None)
         self._cursors[pool.name, family] = address, rest
         return address
 
-    def _obstacle(self, request: Request, address: str) -> str:
-        """Why a Service may not have a certain address; empty if it may."""
+    def _denial(self, request: Request, address: str) -> str:
+        """Why a Service may not have a specific address; empty if it may."""
         pool = next((one for one in self._pools if one.contains(address)), None)
         if pool is None:
             return f'"{address}" is in no address pool'
@@ -202,8 +202,8 @@ class _Table:
         return self._conflict(request, address)
 
     @staticmethod
-    def _unwanted(request: Request, address: str, family: int) -> str:
-        named = [one for one in request.wanted if _family(one) == family]
+    def _other_requested(request: Request, address: str, family: int) -> str:
+        named = [one for one in request.requested if _family(one) == family]
         return f'another address is requested: "{named[0]}"' if named and named[0] != address else ""
 
     def _conflict(self, request: Request, address: str) -> str:

@@ -1,8 +1,8 @@
-"""Answers ARP and NDP on one interface for the addresses it has been given, and announces them when it gets them.
+"""The announcer: answers ARP and NDP for addresses on one interface, and announces addresses that are new there.
 
     announcer ── kernel/arp.py, kernel/ndp.py ── kernel/packet.py ── LAN
 
-Sockets exist only while there is something to answer for. Everything runs on the event loop and never blocks.
+Sockets are open only while there are addresses. Everything runs on the event loop and never blocks.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ import logging
 from collections.abc import Callable
 
 from sampan.kernel import arp, ndp
-from sampan.kernel.packet import Groups, PacketSocket
+from sampan.kernel.packet import MulticastGroups, PacketSocket
 
 log = logging.getLogger(__name__)
 
 ANNOUNCE_AFTER = (0.0, 0.3, 1.0, 2.0, 4.0)
-"""Seconds after taking an address over when it is announced: a neighbour may miss one, or be busy."""
+"""Seconds after taking over an address at which it is announced; repeated, because a neighbour may miss one."""
 
 
 class Announcer:
-    """Answers for the addresses of the last `follow`, with the interface's own hardware address `mac`."""
+    """Answers for the addresses of the last `set_addresses`, with the interface's own hardware address `mac`."""
 
     def __init__(self, interface: str) -> None:
         self._interface = interface
         self._mac = b""
         self._addresses: frozenset[str] = frozenset()
         self._sockets: dict[int, PacketSocket] = {}
-        self._groups: Groups | None = None
+        self._groups: MulticastGroups | None = None
         self._warned_of: set[bytes] = set()
         self._timers: dict[str, list[asyncio.TimerHandle]] = {}
         self.is_current: Callable[[], bool] = lambda: True
-        """Whether the addresses are still to be trusted: after a pause of the process they may be another's."""
+        """Whether the addresses are up to date: after a pause of this process another node may own them."""
         self.speakers: set[bytes] = set()
-        """Hardware addresses of other speakers, whose announcements are no intrusion: they take over or give back."""
+        """MACs of other speakers, whose announcements of an address are a takeover and no conflict."""
 
     @property
     def addresses(self) -> frozenset[str]:
         return self._addresses
 
-    def follow(self, addresses: frozenset[str], mac: bytes) -> None:
+    def set_addresses(self, addresses: frozenset[str], mac: bytes) -> None:
         """Answer for exactly these addresses from now on, and announce those that are new. Raises OSError."""
         new = addresses if mac != self._mac else addresses - self._addresses
         for address in self._addresses - addresses:
@@ -53,13 +53,13 @@ class Announcer:
             self.announce(address)
 
     def announce(self, address: str) -> None:
-        """Tell everybody on the LAN, several times, where an address is now."""
+        """Broadcast several times which MAC an address has now."""
         self._cancel(address)
         loop = asyncio.get_running_loop()
         self._timers[address] = [loop.call_later(delay, self._announce, address) for delay in ANNOUNCE_AFTER]
 
     def close(self) -> None:
-        """Answer for nothing more."""
+        """Stop answering and close the sockets."""
         for address in self._addresses:
             self._cancel(address)
         self._addresses = frozenset()
@@ -69,7 +69,7 @@ class Announcer:
     # --- sockets
 
     def _open(self, kind: int, addresses: set[str]) -> None:
-        """Have a socket of a kind while there are addresses of its family."""
+        """Open the socket for an EtherType if there are addresses of its family, else close it."""
         if not addresses:
             self._close(kind)
             return
@@ -78,11 +78,11 @@ class Announcer:
             opened = self._sockets[kind] = PacketSocket(self._interface, kind, program)
             asyncio.get_running_loop().add_reader(opened.fileno(), self._answer, kind, opened)
         if kind == ndp.ETHERTYPE:
-            self._groups = self._groups or Groups(self._interface)
+            self._groups = self._groups or MulticastGroups(self._interface)
             self._join({ndp.solicited_node(address) for address in addresses})
 
     def _join(self, groups: set[bytes]) -> None:
-        """Be told of questions for IPv6 addresses. Where there is no switch that minds, it goes without."""
+        """Join the groups that solicitations are sent to. Failing to matters only behind a switch that snoops MLD."""
         assert self._groups is not None
         try:
             self._groups.follow(groups)
@@ -130,7 +130,7 @@ class Announcer:
             self._send(arp.ETHERTYPE, frame)
 
     def _send(self, kind: int, frame: bytes) -> None:
-        """A frame that cannot be sent is lost, like any other: it is asked for or announced again."""
+        """Send if possible. A lost frame does no harm: neighbours ask again, and announcements are repeated."""
         if kind in self._sockets:
             with contextlib.suppress(OSError):
                 self._sockets[kind].send(frame)

@@ -1,7 +1,7 @@
-"""The controller: gives Services their addresses, as `allocation.plan` decides over all of them.
+"""The load balancer controller: assigns addresses to Services, as `allocation.allocate` decides for all of them.
 
-The plan of this process is what counts; what Services say in their status is read when they are first seen, which is
-how addresses survive a restart. Every write is made only if the Service has not changed since it was read.
+The controller keeps the result in memory and reads a Service's status only when it first sees the Service, so that
+addresses survive a restart. Every write is conditional on the resourceVersion that was read.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sampan.client.leader import LeaderElector, unique_identity
 from sampan.client.resources import SERVICES
 from sampan.client.rest import Client
 from sampan.client.workqueue import WorkQueue, run_workers
-from sampan.loadbalancer.allocation import Assigned, Outcome, Refused, plan
-from sampan.loadbalancer.objects import DEFAULT_CLASS, FINALIZER, FROM_POOL, Service, canonical, request
+from sampan.loadbalancer.allocation import Assigned, Outcome, Refused, allocate
+from sampan.loadbalancer.objects import DEFAULT_CLASS, FINALIZER, FROM_POOL, Service, allocation_request, canonical
 from sampan.loadbalancer.pools import Pool
 from sampan.machinery.errors import NotFound
 from sampan.machinery.objects import Object, resource_version
@@ -36,9 +36,9 @@ WORKERS = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerOptions:
-    """The pools, and which Services are meant: those of `class_name`, and those that name no class.
+    """The pools and the Services to serve: those of `class_name` and those without a class.
 
-    With `leader_elect`, of several processes only the one that holds the Lease kube-system/sampan-loadbalancer acts.
+    With `leader_elect`, only the process that holds the Lease kube-system/sampan-loadbalancer acts.
     """
 
     config: Config
@@ -49,7 +49,7 @@ class ControllerOptions:
 
 
 async def run(options: ControllerOptions, ready: Callable[[], None] = lambda: None) -> None:
-    """Give out addresses until cancelled; `ready` is called when this acts, or stands by for the one that does."""
+    """Assign addresses until cancelled; call `ready` once this process is active or on standby."""
     async with AsyncExitStack() as stack:
         client = Client(options.config, user_agent="sampan-loadbalancer", connections=WORKERS + 1)
         stack.push_async_callback(client.close)
@@ -69,7 +69,7 @@ async def run(options: ControllerOptions, ready: Callable[[], None] = lambda: No
 
 
 class Controller:
-    """One run, with a cache and a plan of its own."""
+    """One term as leader, with its own informer cache and allocation."""
 
     def __init__(self, client: Client, options: ControllerOptions) -> None:
         self._client, self._options = client, options
@@ -78,9 +78,9 @@ class Controller:
         self._queue: WorkQueue[tuple[str, str]] = WorkQueue("loadbalancer")
         self._dirty = asyncio.Event()
         self._plan: dict[str, Outcome] = {}
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
         self._lost: dict[str, str] = {}
-        self._wrote: dict[str, int] = {}
+        self._written_versions: dict[str, int] = {}
         self._services.add_handler(self._changed)
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -100,33 +100,37 @@ class Controller:
     def _changed(self, old: Service | None, new: Service | None) -> None:
         if new is not None:
             self._queue.add((new.metadata.namespace, new.metadata.name))
-        gave_up = old is not None and not set(old.addresses) <= set(new.addresses if new else ())
-        if gave_up or self._asks(old) != self._asks(new):
+        released = old is not None and not set(old.addresses) <= set(new.addresses if new else ())
+        if released or self._inputs(old) != self._inputs(new):
             self._dirty.set()
 
-    def _asks(self, service: Service | None) -> object:
-        """All of a Service that the plan depends on, but for what it holds."""
+    def _inputs(self, service: Service | None) -> object:
+        """All fields of a Service that allocation depends on, except the addresses that it holds."""
         if service is None:
             return None
-        return self._is_ours(service), dataclasses.replace(request(service, ()), shown=()), service.spec.external_ips
+        return (
+            self._is_ours(service),
+            dataclasses.replace(allocation_request(service, ()), in_status=()),
+            service.spec.external_ips,
+        )
 
-    # --- deciding
+    # --- allocation
 
     def _replan(self) -> None:
-        """Decide anew for all Services, and have those looked at whose outcome is another."""
+        """Allocate for all Services again, and queue those whose outcome has changed."""
         self._dirty.clear()
         ours = {one.metadata.uid: one for one in self._services.items() if self._is_ours(one)}
         before = self._plan
-        requests = [request(one, self._held(one)) for one in ours.values()]
-        self._plan = plan(requests, self._options.pools, self._others())
+        requests = [allocation_request(one, self._held(one)) for one in ours.values()]
+        self._plan = allocate(requests, self._options.pools, self._others())
         if self._plan != before:
-            self._dirty.set()  # one may have given up what another that was decided earlier would like
+            self._dirty.set()  # a Service decided earlier may want an address that another has just lost
         for uid, one in ours.items():
             if lost := self._plan[uid].lost:
                 self._lost[uid] = lost
             if before.get(uid) != self._plan[uid]:
                 self._queue.add((one.metadata.namespace, one.metadata.name))
-        for known in (self._told, self._wrote, self._lost):
+        for known in (self._reported, self._written_versions, self._lost):
             for uid in known.keys() - ours.keys():
                 del known[uid]
 
@@ -134,7 +138,7 @@ class Controller:
         return service.is_of_class(self._options.class_name)
 
     def _others(self) -> dict[str, str]:
-        """Addresses that Services have from elsewhere: from the load balancers of other classes, or as externalIPs."""
+        """Addresses that this controller did not assign: of other load balancer classes, and externalIPs."""
         found: dict[str, str] = {}
         for one in self._services.items():
             foreign = one.addresses if one.spec.type == "LoadBalancer" and not self._is_ours(one) else ()
@@ -148,18 +152,20 @@ class Controller:
             return canonical(service.addresses)
         return known.addresses if isinstance(known, Assigned) else ()
 
-    # --- acting
+    # --- sync
 
     async def _sync(self, key: tuple[str, str]) -> None:
         service = self._services.get(*key)
-        if service is None or _number(service.metadata.resource_version) < self._wrote.get(service.metadata.uid, 0):
-            return  # gone, or what was written last is about to arrive
+        if service is None or _version_number(service.metadata.resource_version) < self._written_versions.get(
+            service.metadata.uid, 0
+        ):
+            return  # deleted, or older than what this process wrote last
         outcome = self._plan.get(service.metadata.uid)
         try:
             if not self._is_ours(service):
                 await self._release(service)
             elif service.metadata.deletion_timestamp:
-                await self._let_go(service)
+                await self._remove_finalizer(service)
             elif isinstance(outcome, Assigned):
                 await self._assign(service, outcome)
             elif isinstance(outcome, Refused):
@@ -168,7 +174,7 @@ class Controller:
             return
 
     async def _assign(self, service: Service, outcome: Assigned) -> None:
-        self._tell_loss(service)
+        self._report_loss(service)
         ingress = _ingress(service, outcome.addresses)
         has_status = service.status.load_balancer.ingress == ingress
         pools = ",".join(dict.fromkeys(outcome.pools))
@@ -187,27 +193,27 @@ class Controller:
             self._event(service, "Normal", "IPAllocated", f"Assigned IP [{shown}]")
             self._event(service, "Normal", "EnsuredLoadBalancer", "Ensured load balancer")
             log.info("%s: assigned %s of pool %s", service.metadata.key, shown, pools)
-        self._told.pop(service.metadata.uid, None)
+        self._reported.pop(service.metadata.uid, None)
 
     async def _refuse(self, service: Service, outcome: Refused) -> None:
-        """Take away what it must not have, and say why, once for each reason."""
-        self._tell_loss(service)
+        """Clear the Service's status, and report each reason once as an event."""
+        self._report_loss(service)
         await self._clear(service)
         uid = service.metadata.uid
-        if self._told.get(uid) != outcome.reason:
-            self._told[uid] = outcome.reason
+        if self._reported.get(uid) != outcome.reason:
+            self._reported[uid] = outcome.reason
             message = f'Failed to allocate IP for "{service.metadata.key}": {outcome.reason}'
             self._event(service, "Warning", "AllocationFailed", message)
             log.warning("%s: %s", service.metadata.key, outcome.reason)
 
-    def _tell_loss(self, service: Service) -> None:
+    def _report_loss(self, service: Service) -> None:
         lost = self._lost.pop(service.metadata.uid, "")
         if lost and service.addresses:
             message = f"current allocation is no longer possible: {lost}"
             self._event(service, "Warning", "ClearAssignment", message)
 
     async def _release(self, service: Service) -> None:
-        """Of a Service that is no longer a load balancer: give back what it has from here."""
+        """Clear a Service that is no longer of type LoadBalancer."""
         pools = self._options.pools
         of_pools = any(pool.contains(address) for pool in pools for address in service.addresses)
         if service.spec.type == "LoadBalancer" or not (of_pools or FROM_POOL in service.metadata.annotations):
@@ -217,19 +223,19 @@ class Controller:
         self._event(service, "Normal", "DeletedLoadBalancer", "Deleted load balancer")
 
     async def _clear(self, service: Service) -> None:
-        """Empty its status first: afterwards nothing says any more that there is something to empty."""
+        """Clear the status before finalizer and annotation, which mark a Service that still has to be cleared."""
         version = service.metadata.resource_version
         if service.status.load_balancer.ingress:
             version = await self._write_status(service, version, {"loadBalancer": {"ingress": None}})
-        await self._drop_marks(service, version)
+        await self._remove_finalizer_and_annotation(service, version)
 
-    async def _let_go(self, service: Service) -> None:
-        """Of a Service that is being deleted: the proxies end its rules when it is gone."""
+    async def _remove_finalizer(self, service: Service) -> None:
+        """Let a terminating Service be deleted; proxies remove its rules once it is gone."""
         if FINALIZER in service.metadata.finalizers:
             self._event(service, "Normal", "DeletedLoadBalancer", "Deleted load balancer")
-            await self._drop_marks(service, service.metadata.resource_version)
+            await self._remove_finalizer_and_annotation(service, service.metadata.resource_version)
 
-    async def _drop_marks(self, service: Service, version: str) -> None:
+    async def _remove_finalizer_and_annotation(self, service: Service, version: str) -> None:
         kept = [one for one in service.metadata.finalizers if one != FINALIZER]
         if len(kept) < len(service.metadata.finalizers) or FROM_POOL in service.metadata.annotations:
             await self._write(service, version, {"finalizers": kept, "annotations": {FROM_POOL: None}})
@@ -237,7 +243,7 @@ class Controller:
     # --- writing
 
     async def _write(self, service: Service, version: str, metadata: Object) -> str:
-        """Change a Service if it is still at `version`; gives its new one. Raises Conflict, NotFound."""
+        """Patch a Service if it is still at `version`; return its new version. Raises Conflict, NotFound."""
         return await self._patch(service, {"metadata": {**metadata, "resourceVersion": version}}, None)
 
     async def _write_status(self, service: Service, version: str, status: Object) -> str:
@@ -247,7 +253,7 @@ class Controller:
         meta = service.metadata
         written = await self._client.patch(SERVICES, meta.name, patch, meta.namespace, subresource=subresource)
         version = resource_version(written)
-        self._wrote[meta.uid] = _number(version)
+        self._written_versions[meta.uid] = _version_number(version)
         return version
 
     def _event(self, service: Service, type: Literal["Normal", "Warning"], reason: str, message: str) -> None:
@@ -270,5 +276,5 @@ def _pool_of(service: Service) -> str:
     return service.metadata.annotations.get(FROM_POOL, "")
 
 
-def _number(version: str) -> int:
+def _version_number(version: str) -> int:
     return int(version) if version.isdigit() else 0

@@ -1,7 +1,7 @@
-"""Which node answers for an address: a pure function that every speaker evaluates alike.
+"""Election of the node that answers for an address: a pure function with the same result in every speaker.
 
-Rendezvous hashing (highest random weight) over the nodes that may: when one goes, only its addresses move, and they are
-spread over all others. `speaker.py` gathers what is decided from.
+It uses rendezvous hashing (highest random weight) over the eligible nodes: when a node fails, only its addresses move,
+and they are spread over all others. `speaker.py` collects the input.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from sampan.loadbalancer.objects import EXCLUDE, TAINT_TO_BE_DELETED, Node, Serv
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Nodes by name: those that may announce, and those of them that should only if no other can (cordoned ones)."""
+    """Names of the nodes that may announce, and of those that do so only if no other node can (cordoned nodes)."""
 
     allowed: frozenset[str]
     last_resort: frozenset[str]
 
 
 def candidates(nodes: Iterable[Node]) -> Candidates:
-    """Who may announce as far as the API tells: Ready, and not excluded from load balancing."""
+    """The nodes that may announce according to their API objects: Ready and not excluded from load balancing."""
     allowed, last_resort = set(), set()
     for node in nodes:
         name = node.metadata.name
@@ -36,7 +36,7 @@ def candidates(nodes: Iterable[Node]) -> Candidates:
 
 
 def endpoint_nodes(slices: Iterable[Slice]) -> frozenset[str]:
-    """Nodes with a ready endpoint; if there is none anywhere, those with one that terminates and still serves."""
+    """Nodes with a ready endpoint; if no endpoint is ready, nodes with a terminating one that still serves."""
     ready, serving = set(), set()
     for one in slices:
         for endpoint in one.endpoints:
@@ -50,24 +50,24 @@ def endpoint_nodes(slices: Iterable[Slice]) -> frozenset[str]:
     return frozenset(ready or serving)
 
 
-def owner(
+def elect(
     address: str,
     services: Iterable[Service],
-    who: Candidates,
+    candidates: Candidates,
     alive: Set[str],
     endpoints: Mapping[str, frozenset[str]],
 ) -> str | None:
-    """The node that answers for an address which these Services have; None if there is none that could.
+    """The node that answers for an address, which all these Services have; None if no node is eligible.
 
-    `endpoints` has the nodes with endpoints of each Service under the Local policy, by `namespace/name`. While such a
-    Service has no endpoint at all, any node will do: it refuses the clients, who would else wait for nothing.
+    `endpoints` has, by `namespace/name`, the nodes with endpoints of each Service with externalTrafficPolicy Local.
+    While such a Service has no endpoint at all, any node may: it rejects clients, which would otherwise time out.
     """
-    able = who.allowed & alive
+    live = candidates.allowed & alive
     for service in services:
         if service.spec.external_traffic_policy == "Local" and (there := endpoints.get(service.metadata.key)):
-            able &= there
-    able = (able - who.last_resort) or able
-    return max(able, key=lambda node: _weight(node, address), default=None)
+            live &= there
+    live = (live - candidates.last_resort) or live
+    return max(live, key=lambda node: _weight(node, address), default=None)
 
 
 def _weight(node: str, address: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Whether the agent of this node lives, as its own health port says (kubelet's --healthz-port, 10248)."""
+"""Health checks of this node's agent, by its /healthz port (kubelet's --healthz-port, 10248)."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ log = logging.getLogger(__name__)
 
 INTERVAL = 0.5
 ANSWER_SECONDS = 0.8
-PATIENCE = 1.3
-"""Seconds without a good answer after which the agent counts as dead: longer than it takes to start again."""
+UNHEALTHY_AFTER = 1.3
+"""Seconds without a success after which the agent counts as unhealthy: longer than its restart takes."""
 
 
 class NodeHealth:
-    """Asks while `is_wanted`, and calls `changed` when the answer is another.
+    """Checks while `is_enabled`, and calls `changed` when the result changes.
 
-    Where nobody has ever listened, nothing is held against the agent: it may have no such port.
+    The agent counts as healthy until something has listened on the port, because it may have no such port.
     """
 
     def __init__(self, url: str, changed: Callable[[], None]) -> None:
         parts = urlsplit(url)
         self._host, self._port, self._path = parts.hostname or "", parts.port or 80, parts.path or "/"
         self._changed = changed
-        self._good: float | None = None
+        self._last_success: float | None = None
         self._listens = False
         self._was_healthy = True
-        self._wanted = asyncio.Event()
+        self._enabled = asyncio.Event()
 
     @property
-    def is_wanted(self) -> bool:
-        return self._wanted.is_set()
+    def is_enabled(self) -> bool:
+        return self._enabled.is_set()
 
-    @is_wanted.setter
-    def is_wanted(self, wanted: bool) -> None:
-        if not wanted:
-            self._wanted.clear()
-        elif not self._wanted.is_set():
-            self._good, self._listens = None, False
-            self._wanted.set()
+    @is_enabled.setter
+    def is_enabled(self, enabled: bool) -> None:
+        if not enabled:
+            self._enabled.clear()
+        elif not self._enabled.is_set():
+            self._last_success, self._listens = None, False
+            self._enabled.set()
 
     def is_healthy(self, now: float) -> bool:
         if not self._listens:
             return True
-        return self._good is not None and now - self._good <= PATIENCE
+        return self._last_success is not None and now - self._last_success <= UNHEALTHY_AFTER
 
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Check until cancelled."""
         while self._host:
-            await self._wanted.wait()
+            await self._enabled.wait()
             answered = await self._ask()
             now = asyncio.get_running_loop().time()
             if answered:
-                self._good, self._listens = now, True
+                self._last_success, self._listens = now, True
             if self.is_healthy(now) != self._was_healthy:
                 self._was_healthy = not self._was_healthy
                 log.warning("the node's agent %s", "answers" if self._was_healthy else "does not answer")
@@ -66,7 +66,7 @@ class NodeHealth:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await self._request()
         except TimeoutError:
-            self._listens = True  # but is stopped, or hangs
+            self._listens = True  # something listens, but it is stopped or hangs
             return False
         except OSError:
             return False

@@ -1,4 +1,4 @@
-"""Services, Nodes and EndpointSlices as load balancing reads them, and what of a Service is a request for addresses."""
+"""The fields of Services, Nodes and EndpointSlices that load balancing reads, and a Service's allocation request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EXCLUDE = "node.kubernetes.io/exclude-from-external-load-balancers"
 TAINT_TO_BE_DELETED = "ToBeDeletedByClusterAutoscaler"
 
 PREFIXES = ("metallb.io", "metallb.universe.tf")
-"""Of MetalLB's annotations: today's, and that of its first years."""
+"""Prefixes of MetalLB's annotations: the current one and the old one."""
 FROM_POOL = f"{PREFIXES[0]}/ip-allocated-from-pool"
 _FAMILIES = {"IPv4": 4, "IPv6": 6}
 
@@ -46,11 +46,11 @@ class Service(APIObject, frozen=True):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Those of its status."""
+        """The IPs in its status.loadBalancer.ingress."""
         return tuple(one.ip for one in self.status.load_balancer.ingress if one.ip)
 
     def is_of_class(self, name: str) -> bool:
-        """Whether it asks for a load balancer, and for this class or none in particular."""
+        """Whether its type is LoadBalancer and its loadBalancerClass is this one or unset."""
         return self.spec.type == "LoadBalancer" and self.spec.load_balancer_class in (None, name)
 
 
@@ -80,16 +80,16 @@ class Slice(APIObject, frozen=True):
 
 
 def annotation(service: Service, name: str) -> str:
-    """The value of one of MetalLB's annotations, whichever prefix it has; empty if there is none."""
+    """The value of a MetalLB annotation under either prefix; empty if it is not set."""
     given = service.metadata.annotations
     return next((given[f"{prefix}/{name}"] for prefix in PREFIXES if f"{prefix}/{name}" in given), "").strip()
 
 
-def request(service: Service, held: tuple[str, ...]) -> Request:
-    """What a Service asks for. A request that contradicts itself says so in `problem`."""
+def allocation_request(service: Service, held: tuple[str, ...]) -> Request:
+    """What a Service requests. If the request contradicts itself, `problem` says how."""
     meta, spec = service.metadata, service.spec
     families = tuple(_FAMILIES[name] for name in spec.ip_families if name in _FAMILIES) or (4,)
-    wanted, problem = _wanted(service, families)
+    requested, problem = _requested(service, families)
     local = spec.external_traffic_policy == "Local"
     return Request(
         key=meta.key,
@@ -99,29 +99,29 @@ def request(service: Service, held: tuple[str, ...]) -> Request:
         labels=meta.labels,
         families=families,
         needs_all=spec.ip_family_policy != "PreferDualStack",
-        wanted=wanted,
+        requested=requested,
         pool=annotation(service, "address-pool"),
         sharing_key=annotation(service, "allow-shared-ip"),
         ports=frozenset((port.protocol, port.port) for port in spec.ports),
         backend=f"{meta.namespace} {sorted(spec.selector.items())}" if local else "",
         held=held,
-        shown=canonical(service.addresses),
+        in_status=canonical(service.addresses),
         is_terminating=meta.deletion_timestamp is not None,
         problem=problem,
     )
 
 
 def canonical(addresses: Iterable[str]) -> tuple[str, ...]:
-    """The addresses among these texts, each in the one form that `plan` compares."""
+    """The valid addresses among these texts, in canonical form, which `allocate` compares."""
     return tuple(str(parsed) for parsed in map(parse_address, addresses) if parsed)
 
 
-def _wanted(service: Service, families: tuple[int, ...]) -> tuple[tuple[str, ...], str]:
-    """The addresses asked for by name, in canonical form, and what is wrong with them."""
+def _requested(service: Service, families: tuple[int, ...]) -> tuple[tuple[str, ...], str]:
+    """The specific addresses requested, in canonical form, and what is wrong with them."""
     named, listed = service.spec.load_balancer_ip, annotation(service, "loadBalancerIPs")
     if named and listed:
         return (), "spec.loadBalancerIP and the annotation loadBalancerIPs are both set"
-    wanted: list[str] = []
+    requested: list[str] = []
     seen: set[int] = set()
     for text in filter(None, (part.strip() for part in (named or listed).split(","))):
         address = parse_address(text)
@@ -132,5 +132,5 @@ def _wanted(service: Service, families: tuple[int, ...]) -> tuple[tuple[str, ...
         if address.version not in families:
             return (), f'requested IP "{address}" does not match the ipFamilies of the service'
         seen.add(address.version)
-        wanted.append(str(address))
-    return tuple(wanted), ""
+        requested.append(str(address))
+    return tuple(requested), ""

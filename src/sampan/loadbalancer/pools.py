@@ -1,7 +1,7 @@
-"""Pools of addresses: `PoolConfig` is what somebody wrote, `Pool` what allocation works with.
+"""Address pools: `PoolConfig` is the configuration as written, `Pool` the checked form that allocation uses.
 
-A PoolConfig has the fields of MetalLB's IPAddressPool, flattened, wherever it comes from: the configuration of
-`sampan up`, a file, an API object. `compile_pools` checks all pools together. `allocation.py` uses them.
+A PoolConfig has the fields of MetalLB's IPAddressPool, flattened. It comes from the configuration of `sampan up` or a
+file. `compile_pools` checks all pools together. `allocation.py` uses them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from sampan.machinery.selectors import LabelSelector, SelectorError, from_label_
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _BUGGY = (0, 255)
-"""Last bytes of IPv4 addresses that some old equipment takes for a network's or a broadcast address."""
+"""Last bytes of IPv4 addresses that some old equipment takes for network or broadcast addresses."""
 
 
 class PoolError(ValueError):
-    """Pools that cannot work; each line of the message names a field and says why."""
+    """Invalid pools; each line of the message names a field and says what is wrong."""
 
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -86,7 +86,7 @@ class Pool:
         return any(one.family == parsed.version and one.first <= int(parsed) <= one.last for one in self.ranges)
 
     def of_family(self, family: int) -> Iterator[str]:
-        """Its addresses of a family, lowest first. A range of IPv6 may be endless: take what is needed."""
+        """Its addresses of a family, lowest first. Lazy, because an IPv6 range may be huge."""
         for one in self.ranges:
             if one.family == family:
                 for number in _count(one.first, one.last):
@@ -102,7 +102,7 @@ def to_text(family: int, number: int) -> str:
 
 
 def parse_address(text: str) -> Address | None:
-    """The address, or None if it is none (or has a zone, which no pool has)."""
+    """The address; None if the text is not an address or has a zone (fe80::1%eth0)."""
     try:
         parsed = ipaddress.ip_address(text.strip())
     except ValueError:
@@ -125,7 +125,7 @@ def parse_range(text: str) -> Range:
 
 
 def compile_pools(configs: Sequence[PoolConfig]) -> tuple[Pool, ...]:
-    """Checked pools. Raises PoolError that tells everything that is wrong."""
+    """Check pools. Raises PoolError that lists all problems."""
     problems: list[str] = []
     pools = tuple(_compile(f"pools[{index}]", config, problems) for index, config in enumerate(configs))
     names = [pool.name for pool in pools]

@@ -1,8 +1,8 @@
-"""The speaker of one node: finds out with all others which of them answers for an address, and answers if it is this.
+"""The speaker of one node: elects an owner for each address and answers ARP and NDP for those that this node owns.
 
-What the API server tells (Services, Nodes, endpoints) comes by watch and serves on while the server is away; who lives
-comes by heartbeat, faster than any Lease. A node leaves the election when its agent or its link is dead. `election.py`
-decides, `announcer.py` answers.
+Services, Nodes and EndpointSlices come from informers, whose caches stay in use while the API server is unreachable.
+Which nodes are alive is known from heartbeats, faster than from a Lease. A node whose agent or link is down leaves the
+election. `election.py` decides, `announcer.py` answers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from sampan.api import core_v1
 from sampan.client.config import Config
@@ -31,16 +31,16 @@ from sampan.loadbalancer.pools import Pool, parse_address
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-PAUSE = 1.0
-"""Seconds without a turn of the loop after which what is known of the others is out of date."""
+STALE_AFTER = 1.0
+"""Seconds without a reconciliation after which the last election is out of date."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeakerOptions:
-    """Where this is, whom to follow, and the secret that all speakers of a cluster share.
+    """This node, the API server, and the secret (`key`) that all speakers of a cluster share.
 
-    Without an `interface`, it is the one that has the Node's InternalIP. Only addresses of `pools` are announced,
-    whatever a status says. `health_url` is asked whether the node's agent lives; empty: it is not asked.
+    `interface` defaults to the one that has the Node's InternalIP. Only addresses of `pools` are announced, whatever a
+    Service's status says. `health_url` is the health check of the node's agent; empty disables it.
     """
 
     node_name: str
@@ -53,7 +53,7 @@ class SpeakerOptions:
 
 
 async def run(options: SpeakerOptions, ready: Callable[[], None] = lambda: None) -> None:
-    """Speak until cancelled; `ready` is called once the first election has been held. Raises OSError."""
+    """Run the speaker until cancelled; call `ready` after the first election. Raises OSError."""
     async with AsyncExitStack() as stack:
         client = Client(options.config, user_agent="sampan-loadbalancer-speaker", connections=4)
         stack.push_async_callback(client.close)
@@ -70,7 +70,7 @@ async def _find_interface(client: Client, node_name: str) -> str:
         try:
             node = await client.get(NODES, node_name, None, core_v1.Node)
             break
-        except OSError as error:  # the API server is away, which an informer would wait for as well
+        except OSError as error:  # the API server is unreachable: wait for it, as an informer would
             log.warning("asking for node %s: %s", node_name, error)
             await asyncio.sleep(RETRY_SECONDS)
     internal = [one.address for one in node.status.addresses if one.type == "InternalIP"]
@@ -83,30 +83,22 @@ async def _find_interface(client: Client, node_name: str) -> str:
 
 
 @dataclass(slots=True)
-class _Following:
-    """The watch of one Service's endpoints."""
+class _EndpointWatch:
+    """The informer for one Service's EndpointSlices."""
 
     informer: Informer[Slice]
     task: asyncio.Task[None]
 
 
-@dataclass(slots=True)
-class _Known:
-    """What the last election was decided from, and its result for each address."""
-
-    owners: dict[str, str | None] = field(default_factory=dict)
-    alive: frozenset[str] = frozenset()
-
-
 class Speaker:
-    """Holds elections whenever something it depends on changes, and at every heartbeat while there are addresses."""
+    """Holds an election whenever its input changes, and at every heartbeat while there are addresses."""
 
     def __init__(self, client: Client, options: SpeakerOptions) -> None:
         self._client, self._options = client, options
         self._recorder = EventRecorder(client, "sampan-loadbalancer-speaker", options.node_name)
         self._services = Informer(client, SERVICES, Service, field_selector="spec.type=LoadBalancer")
         self._nodes = Informer(client, NODES, Node)
-        self._slices: dict[str, _Following] = {}
+        self._endpoint_watches: dict[str, _EndpointWatch] = {}
         self._dirty = asyncio.Event()
         self._routes = RouteSocket()
         self._announcer = Announcer(options.interface)
@@ -115,10 +107,10 @@ class Speaker:
         self._sequence = Sequence()
         self._socket: PacketSocket | None = None
         self._peers = Peers(0.0)
-        self._known = _Known()
-        self._turned = 0.0
-        self._due = 0.0
-        self._told_able = False
+        self._alive: frozenset[str] = frozenset()
+        self._last_reconcile = 0.0
+        self._next_heartbeat = 0.0
+        self._sent_healthy = False
         self._had_link = False
         for informer in (self._services, self._nodes):
             informer.add_handler(self._changed)
@@ -133,20 +125,20 @@ class Speaker:
             group.create_task(self._health.run())
             await self._services.wait_synced()
             await self._nodes.wait_synced()
-            self._turn(group)
+            self._reconcile(group)
             ready()
             while True:
                 await self._wait()
                 self._dirty.clear()
-                self._turn(group)
+                self._reconcile(group)
 
     async def _wait(self) -> None:
-        """Until something has changed; while there are addresses, not longer than until the next heartbeat is due."""
-        if not self._health.is_wanted:
+        """Wait for a change; while there are addresses, at most until the next heartbeat is due."""
+        if not self._health.is_enabled:
             await self._dirty.wait()
             return
         try:
-            async with asyncio.timeout(max(0.0, self._due - self._now())):
+            async with asyncio.timeout(max(0.0, self._next_heartbeat - self._now())):
                 await self._dirty.wait()
         except TimeoutError:
             return
@@ -160,42 +152,42 @@ class Speaker:
     def _now() -> float:
         return asyncio.get_running_loop().time()
 
-    # --- one turn
+    # --- reconciliation
 
-    def _turn(self, group: asyncio.TaskGroup) -> None:
-        """Send a heartbeat if one is due, hold the election, and answer for what it has given to this node."""
+    def _reconcile(self, group: asyncio.TaskGroup) -> None:
+        """Send a heartbeat if one is due, hold the election, and answer for the addresses that this node owns."""
         now = self._now()
-        if self._turned and now - self._turned > PAUSE:
-            self._peers.excuse(now - self._turned)
+        if self._last_reconcile and now - self._last_reconcile > STALE_AFTER:
+            self._peers.extend(now - self._last_reconcile)
         addresses = self._addresses()
         self._follow_endpoints(addresses, group)
-        self._health.is_wanted = bool(addresses)
+        self._health.is_enabled = bool(addresses)
         if not addresses:
-            self._rest()
+            self._stop_answering()
             return
         try:
-            mac = self._link()
+            mac = self._link_mac()
             if self._socket is None or (mac and not self._had_link):
                 self._listen(now)
             self._had_link = mac is not None
-            able = mac is not None and self._health.is_healthy(now)
-            self._beat(now, mac, able)
-            self._elect(now, addresses, mac, able)
+            healthy = mac is not None and self._health.is_healthy(now)
+            self._send_heartbeat(now, mac, healthy)
+            self._elect(now, addresses, mac, healthy)
         except OSError as error:
             log.warning("%s: %s", self._options.interface, error)
-            self._rest()
-            self._health.is_wanted = True  # so that there is another turn soon
-            self._due = now + heartbeat.INTERVAL
-        self._turned = now
+            self._stop_answering()
+            self._health.is_enabled = True  # keeps reconciling at every heartbeat
+            self._next_heartbeat = now + heartbeat.INTERVAL
+        self._last_reconcile = now
 
-    def _rest(self) -> None:
+    def _stop_answering(self) -> None:
         self._announcer.close()
         self._stop_listening()
-        self._known = _Known()
-        self._turned = 0.0
+        self._alive = frozenset()
+        self._last_reconcile = 0.0
 
     def _addresses(self) -> dict[str, list[Service]]:
-        """What is to be announced by somebody, and the Services behind each address."""
+        """The addresses that some node has to announce, and the Services that have each."""
         found: dict[str, list[Service]] = {}
         for service in sorted(self._services.items(), key=lambda each: each.metadata.key):
             if not service.is_of_class(self._options.class_name):
@@ -208,40 +200,40 @@ class Speaker:
                     found.setdefault(str(address), []).append(service)
         return found
 
-    def _link(self) -> bytes | None:
-        """The hardware address of the interface; None if nothing is at its other end."""
+    def _link_mac(self) -> bytes | None:
+        """The MAC of the interface; None if it is down or has no carrier."""
         link = self._routes.link(self._options.interface)
         if link is None or not (link.up and link.running):
             return None
         return mac_bytes(link.mac)
 
-    def _elect(self, now: float, addresses: dict[str, list[Service]], mac: bytes | None, able: bool) -> None:
-        who = election.candidates(self._nodes.items())
+    def _elect(self, now: float, addresses: dict[str, list[Service]], mac: bytes | None, healthy: bool) -> None:
+        candidates = election.candidates(self._nodes.items())
         me = self._options.node_name
-        alive = self._peers.alive(who.allowed - {me}, now) | (frozenset({me}) if able else frozenset())
+        alive = self._peers.alive(candidates.allowed - {me}, now) | (frozenset({me}) if healthy else frozenset())
         endpoints = {
             key: election.endpoint_nodes(one.informer.items())
-            for key, one in self._slices.items()
+            for key, one in self._endpoint_watches.items()
             if one.informer.synced
         }
-        waiting = self._slices.keys() - endpoints.keys()
+        unsynced = self._endpoint_watches.keys() - endpoints.keys()
         owners = {
-            address: election.owner(address, services, who, alive, endpoints)
+            address: election.elect(address, services, candidates, alive, endpoints)
             for address, services in addresses.items()
-            if not any(service.metadata.key in waiting for service in services)
+            if not any(service.metadata.key in unsynced for service in services)
         }
         mine = frozenset(address for address, node in owners.items() if node == me) if mac else frozenset()
-        before, joined = self._known, alive - self._known.alive
-        self._known = _Known(owners, alive)
+        before, joined = self._alive, alive - self._alive
+        self._alive = alive
         kept = mine & self._announcer.addresses
-        self._announcer.follow(mine, mac or b"")
-        if joined and before.alive:
-            for address in kept:  # another may have answered for it while neither heard the other
+        self._announcer.set_addresses(mine, mac or b"")
+        if joined and before:
+            for address in kept:  # after a partition, the joined node may have answered for it too
                 self._announcer.announce(address)
         for address in sorted(mine - kept):
-            self._tell(address, addresses[address])
+            self._report(address, addresses[address])
 
-    def _tell(self, address: str, services: list[Service]) -> None:
+    def _report(self, address: str, services: list[Service]) -> None:
         log.info("answering for %s", address)
         message = f'announcing from node "{self._options.node_name}" with protocol "layer2"'
         for service in services:
@@ -250,12 +242,12 @@ class Speaker:
     # --- heartbeats
 
     def _listen(self, now: float) -> None:
-        """Begin to listen; also anew when the link is back, since nothing is known of the others then."""
+        """Open the heartbeat socket and reset the peers; also after a link failure, when their state is unknown."""
         self._stop_listening()
         opened = self._socket = PacketSocket(self._options.interface, heartbeat.ETHERTYPE)
-        asyncio.get_running_loop().add_reader(opened.fileno(), self._hear, opened)
+        asyncio.get_running_loop().add_reader(opened.fileno(), self._receive_heartbeat, opened)
         self._peers = Peers(now)
-        self._due = now
+        self._next_heartbeat = now
 
     def _stop_listening(self) -> None:
         if self._socket is not None:
@@ -263,17 +255,17 @@ class Speaker:
             self._socket.close()
             self._socket = None
 
-    def _beat(self, now: float, mac: bytes | None, able: bool) -> None:
-        """Send a heartbeat when it is time to, and at once when what it says has changed."""
-        if now < self._due and able == self._told_able:
+    def _send_heartbeat(self, now: float, mac: bytes | None, healthy: bool) -> None:
+        """Send a heartbeat when it is due, and at once when this node's health has changed."""
+        if now < self._next_heartbeat and healthy == self._sent_healthy:
             return
-        self._due, self._told_able = now + heartbeat.INTERVAL, able
+        self._next_heartbeat, self._sent_healthy = now + heartbeat.INTERVAL, healthy
         if self._socket is None or mac is None:
             return
-        beat = Heartbeat(self._options.node_name, self._sequence.next(), able)
+        beat = Heartbeat(self._options.node_name, self._sequence.next(), healthy)
         self._socket.send(heartbeat.encode(beat, self._options.key, mac))
 
-    def _hear(self, opened: PacketSocket) -> None:
+    def _receive_heartbeat(self, opened: PacketSocket) -> None:
         frame = opened.receive()
         beat = heartbeat.decode(frame, self._options.key) if frame else None
         if frame is None or beat is None or beat.node == self._options.node_name:
@@ -283,27 +275,27 @@ class Speaker:
             self._dirty.set()
 
     def _is_current(self) -> bool:
-        """Whether elections go on: if this process was stopped, others answer by now."""
-        return self._now() - self._turned <= PAUSE
+        """Whether the last election is recent. If this process was stopped, other nodes have taken over meanwhile."""
+        return self._now() - self._last_reconcile <= STALE_AFTER
 
     # --- endpoints
 
     def _follow_endpoints(self, addresses: dict[str, list[Service]], group: asyncio.TaskGroup) -> None:
-        """Watch the endpoints of every Service under the Local policy, and of no other."""
+        """Watch the EndpointSlices of the Services with externalTrafficPolicy Local, and of no others."""
         wanted = {
             service.metadata.key: service
             for services in addresses.values()
             for service in services
             if service.spec.external_traffic_policy == "Local"
         }
-        for key in self._slices.keys() - wanted.keys():
-            self._slices.pop(key).task.cancel()
-        for key in wanted.keys() - self._slices.keys():
+        for key in self._endpoint_watches.keys() - wanted.keys():
+            self._endpoint_watches.pop(key).task.cancel()
+        for key in wanted.keys() - self._endpoint_watches.keys():
             meta = wanted[key].metadata
             selector = f"{SERVICE_NAME}={meta.name}"
             slices = Informer(self._client, ENDPOINT_SLICES, Slice, namespace=meta.namespace, label_selector=selector)
             slices.add_handler(self._changed)
-            self._slices[key] = _Following(slices, group.create_task(self._watch(slices)))
+            self._endpoint_watches[key] = _EndpointWatch(slices, group.create_task(self._watch(slices)))
 
     async def _watch(self, slices: Informer[Slice]) -> None:
         async def note_first() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampan.loadbalancer.allocation import Assigned, Outcome, Refused, Request, plan
+from sampan.loadbalancer.allocation import Assigned, Outcome, Refused, Request, allocate
 from sampan.loadbalancer.pools import read_pools
 
 POOLS = read_pools(
@@ -31,18 +31,18 @@ def addresses(outcomes: Mapping[str, Outcome]) -> dict[str, tuple[str, ...] | st
 
 def test_the_lowest_free_addresses_are_given_oldest_first() -> None:
     young, old = request("a", created="2026-01-02T00:00:00Z"), request("b")
-    assert addresses(plan([young, old], POOLS)) == {"a": ("10.0.0.2",), "b": ("10.0.0.1",)}
+    assert addresses(allocate([young, old], POOLS)) == {"a": ("10.0.0.2",), "b": ("10.0.0.1",)}
 
 
 def test_what_is_held_stays_whatever_comes() -> None:
     held = request("late", created="2026-01-09T00:00:00Z", held=("10.0.0.1",))
-    assert addresses(plan([request("early"), held], POOLS)) == {"late": ("10.0.0.1",), "early": ("10.0.0.2",)}
+    assert addresses(allocate([request("early"), held], POOLS)) == {"late": ("10.0.0.1",), "early": ("10.0.0.2",)}
 
 
 def test_of_two_that_hold_one_address_the_older_keeps_it() -> None:
     older = request("z", held=("10.0.0.1",))
     newer = request("a", created="2026-01-02T00:00:00Z", held=("10.0.0.1",))
-    found = plan([newer, older], POOLS)
+    found = allocate([newer, older], POOLS)
     assert addresses(found) == {"z": ("10.0.0.1",), "a": ("10.0.0.2",)}
     assert 'in use by "default/z"' in found["a"].lost
 
@@ -50,23 +50,23 @@ def test_of_two_that_hold_one_address_the_older_keeps_it() -> None:
 @pytest.mark.parametrize(
     ("fields", "expected"),
     [
-        ({"wanted": ("10.0.0.3",)}, ("10.0.0.3",)),
-        ({"wanted": ("10.0.1.2",)}, ("10.0.1.2",)),
-        ({"wanted": ("10.9.9.9",)}, '"10.9.9.9" is in no address pool'),
-        ({"wanted": ("10.0.2.1",)}, '"10.0.2.1" is of pool "team", which is not for this service'),
-        ({"wanted": ("10.0.0.1",), "pool": "named"}, '"10.0.0.1" is not in pool "named"'),
+        ({"requested": ("10.0.0.3",)}, ("10.0.0.3",)),
+        ({"requested": ("10.0.1.2",)}, ("10.0.1.2",)),
+        ({"requested": ("10.9.9.9",)}, '"10.9.9.9" is in no address pool'),
+        ({"requested": ("10.0.2.1",)}, '"10.0.2.1" is of pool "team", which is not for this service'),
+        ({"requested": ("10.0.0.1",), "pool": "named"}, '"10.0.0.1" is not in pool "named"'),
         ({"pool": "named"}, ("10.0.1.1",)),
         ({"pool": "nowhere"}, 'unknown pool "nowhere"'),
         ({"pool": "team"}, 'pool "team" is not for this service'),
         ({"namespace": "team"}, ("10.0.2.1",)),
         ({"families": (6,)}, ("fd00::1",)),
         ({"families": (6, 4)}, ("fd00::1", "10.0.0.1")),
-        ({"families": (4, 6), "wanted": ("fd00::3",)}, ("10.0.0.1", "fd00::3")),
+        ({"families": (4, 6), "requested": ("fd00::3",)}, ("10.0.0.1", "fd00::3")),
         ({"families": (4, 6), "pool": "named"}, 'no available IPv6 addresses in pool "named"'),
         ({"families": (4, 6), "pool": "named", "needs_all": False}, ("10.0.1.1",)),
         ({"problem": "nonsense"}, "nonsense"),
         ({"held": ("10.9.9.9",)}, ("10.0.0.1",)),
-        ({"held": ("10.0.0.3",), "wanted": ("10.0.0.2",)}, ("10.0.0.2",)),
+        ({"held": ("10.0.0.3",), "requested": ("10.0.0.2",)}, ("10.0.0.2",)),
         ({"held": ("10.0.0.3",), "pool": "named"}, ("10.0.1.1",)),
         ({"held": ("10.0.0.3", "fd00::2"), "families": (4,)}, ("10.0.0.3",)),
         ({"held": ("10.0.0.3",), "families": (4, 6)}, ("10.0.0.3", "fd00::1")),
@@ -74,23 +74,23 @@ def test_of_two_that_hold_one_address_the_older_keeps_it() -> None:
     ],
 )
 def test_one_request_alone(fields, expected) -> None:
-    assert addresses(plan([request("web", **fields)], POOLS)) == {"web": expected}
+    assert addresses(allocate([request("web", **fields)], POOLS)) == {"web": expected}
 
 
 def test_without_pools_it_says_so() -> None:
-    assert addresses(plan([request("web")], ())) == {"web": "there is no address pool"}
+    assert addresses(allocate([request("web")], ())) == {"web": "there is no address pool"}
 
 
 def test_who_is_left_over_is_told_and_gets_the_first_address_that_is_freed() -> None:
     asking = [request(name) for name in "abcd"]
-    before = plan(asking, POOLS)
+    before = allocate(asking, POOLS)
     assert before["d"] == Refused('no available IPv4 addresses in pool "default"')
     remaining = [replace(each, held=before[each.uid].addresses) for each in asking if each.uid in "ac"]
-    after = plan([*remaining, asking[3]], POOLS)
+    after = allocate([*remaining, asking[3]], POOLS)
     assert addresses(after) == {"a": ("10.0.0.1",), "c": ("10.0.0.3",), "d": ("10.0.0.2",)}
 
 
-SHARING = {"sharing_key": "key", "wanted": ("10.0.0.1",)}
+SHARING = {"sharing_key": "key", "requested": ("10.0.0.1",)}
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ SHARING = {"sharing_key": "key", "wanted": ("10.0.0.1",)}
     ],
 )
 def test_an_address_is_shared_by_key_where_ports_and_policies_allow(first, second, reason: str) -> None:
-    found = plan([request("a", **first), request("b", **second)], POOLS)
+    found = allocate([request("a", **first), request("b", **second)], POOLS)
     assert addresses(found)["a"] == ("10.0.0.1",)
     if reason:
         assert reason in found["b"].reason
@@ -118,20 +118,20 @@ def test_an_address_is_shared_by_key_where_ports_and_policies_allow(first, secon
 
 def test_an_address_in_the_status_of_a_service_that_moves_is_given_to_nobody_yet() -> None:
     """The proxies still serve it there: it is free when the status says so."""
-    moving = request("a", held=("10.0.0.1",), shown=("10.0.0.1",), wanted=("10.0.0.2",))
-    asking = request("b", wanted=("10.0.0.1",))
-    assert 'in use by "default/a"' in plan([moving, asking], POOLS)["b"].reason
-    moved = replace(moving, held=("10.0.0.2",), shown=("10.0.0.2",))
-    assert addresses(plan([moved, asking], POOLS))["b"] == ("10.0.0.1",)
+    moving = request("a", held=("10.0.0.1",), in_status=("10.0.0.1",), requested=("10.0.0.2",))
+    asking = request("b", requested=("10.0.0.1",))
+    assert 'in use by "default/a"' in allocate([moving, asking], POOLS)["b"].reason
+    moved = replace(moving, held=("10.0.0.2",), in_status=("10.0.0.2",))
+    assert addresses(allocate([moved, asking], POOLS))["b"] == ("10.0.0.1",)
 
 
 def test_addresses_of_services_of_other_classes_are_left_to_them() -> None:
-    assert addresses(plan([request("a")], POOLS, {"10.0.0.1": "default/other"})) == {"a": ("10.0.0.2",)}
+    assert addresses(allocate([request("a")], POOLS, {"10.0.0.1": "default/other"})) == {"a": ("10.0.0.2",)}
 
 
 def test_a_service_that_is_being_deleted_keeps_its_address_to_the_end() -> None:
     ending = request("a", held=("10.0.0.1",), is_terminating=True)
-    assert addresses(plan([ending, request("b")], POOLS)) == {"a": ("10.0.0.1",), "b": ("10.0.0.2",)}
+    assert addresses(allocate([ending, request("b")], POOLS)) == {"a": ("10.0.0.1",), "b": ("10.0.0.2",)}
 
 
 # --- whatever is asked
@@ -139,14 +139,14 @@ def test_a_service_that_is_being_deleted_keeps_its_address_to_the_end() -> None:
 
 def some_request(number: int, chance) -> Request:
     address = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.1.1", "fd00::1", "10.9.9.9"])
-    wanted = chance.draw(st.lists(address, max_size=1))
+    requested = chance.draw(st.lists(address, max_size=1))
     return Request(
         key=f"default/{number}",
         uid=str(number),
         created=chance.draw(st.sampled_from(["1", "2"])),
         families=chance.draw(st.sampled_from([(4,), (6,), (4, 6)])),
         needs_all=chance.draw(st.booleans()),
-        wanted=tuple(wanted),
+        requested=tuple(requested),
         pool=chance.draw(st.sampled_from(["", "", "named"])),
         sharing_key=chance.draw(st.sampled_from(["", "k", "l"])),
         ports=frozenset(chance.draw(st.lists(st.sampled_from([HTTP, HTTPS, DNS]), min_size=1, max_size=2))),
@@ -160,7 +160,7 @@ def some_request(number: int, chance) -> Request:
 @given(st.data())
 def test_no_two_services_have_one_address_unless_they_may_share_it(data) -> None:
     asking = [some_request(number, data) for number in range(data.draw(st.integers(1, 8)))]
-    found = plan(asking, POOLS)
+    found = allocate(asking, POOLS)
     living = [each for each in asking if not each.is_terminating]
     for first in living:
         for second in living:
@@ -178,10 +178,10 @@ def test_the_plan_depends_on_no_order_and_stays_when_it_is_made_again(data) -> N
     nothing changes any more.
     """
     asking = [some_request(number, data) for number in range(data.draw(st.integers(1, 8)))]
-    found = plan(asking, POOLS)
-    assert plan(data.draw(st.permutations(asking)), POOLS) == found
+    found = allocate(asking, POOLS)
+    assert allocate(data.draw(st.permutations(asking)), POOLS) == found
     for _ in range(len(asking) + 1):
-        again = plan([replace(each, held=_of(found, each), shown=_of(found, each)) for each in asking], POOLS)
+        again = allocate([replace(each, held=_of(found, each), in_status=_of(found, each)) for each in asking], POOLS)
         for each in asking:
             assert set(_of(found, each)) <= set(_of(again, each))
         if addresses(again) == addresses(found):

@@ -6,7 +6,7 @@ import pytest
 
 from sampan.api.discovery_v1 import EndpointConditions
 from sampan.api.meta_v1 import Condition, ObjectMeta
-from sampan.loadbalancer.election import Candidates, candidates, endpoint_nodes, owner
+from sampan.loadbalancer.election import Candidates, candidates, elect, endpoint_nodes
 from sampan.loadbalancer.objects import EXCLUDE, Node, NodeSpec, NodeStatus, Service, ServiceSpec, Slice, SliceEndpoint
 
 NODES = frozenset(f"node-{number}" for number in range(1, 6))
@@ -37,7 +37,7 @@ def slice_(*endpoints: tuple[str, bool, bool]) -> Slice:
 
 
 def owners(alive: frozenset[str], who: Candidates = ALL) -> dict[str, str | None]:
-    return {address: owner(address, [CLUSTER], who, alive, {}) for address in ADDRESSES}
+    return {address: elect(address, [CLUSTER], who, alive, {}) for address in ADDRESSES}
 
 
 def test_addresses_spread_over_all_nodes() -> None:
@@ -70,17 +70,17 @@ def test_a_cordoned_node_answers_only_if_no_other_can() -> None:
 
 def test_under_local_a_node_with_an_endpoint_answers() -> None:
     endpoints = {LOCAL.metadata.key: frozenset({"node-4"})}
-    assert {owner(address, [LOCAL], ALL, NODES, endpoints) for address in ADDRESSES} == {"node-4"}
-    assert owner("10.2.2.200", [LOCAL], ALL, NODES - {"node-4"}, endpoints) is None
+    assert {elect(address, [LOCAL], ALL, NODES, endpoints) for address in ADDRESSES} == {"node-4"}
+    assert elect("10.2.2.200", [LOCAL], ALL, NODES - {"node-4"}, endpoints) is None
 
 
 def test_a_shared_address_is_answered_for_where_every_service_of_it_can_be_served() -> None:
     endpoints = {LOCAL.metadata.key: frozenset({"node-4"})}
-    assert {owner(address, [CLUSTER, LOCAL], ALL, NODES, endpoints) for address in ADDRESSES} == {"node-4"}
+    assert {elect(address, [CLUSTER, LOCAL], ALL, NODES, endpoints) for address in ADDRESSES} == {"node-4"}
 
 
 def test_under_local_without_any_endpoint_some_node_refuses_the_clients() -> None:
-    assert owner("10.2.2.200", [LOCAL], ALL, NODES, {LOCAL.metadata.key: frozenset()}) in NODES
+    assert elect("10.2.2.200", [LOCAL], ALL, NODES, {LOCAL.metadata.key: frozenset()}) in NODES
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ SOLICITATION = ndp.solicitation("fd00::1", "fd00::200", ASKER)
 
 def test_an_arp_request_is_read_and_answered_to_the_one_who_asks() -> None:
     question = arp.read_request(REQUEST)
-    assert question == arp.Question(ASKER, "10.2.2.1", "10.2.2.200")
+    assert question == arp.Request(ASKER, "10.2.2.1", "10.2.2.200")
     answer = arp.reply(question, MAC)
     assert (answer[:6], answer[6:12], answer[12:14]) == (ASKER, MAC, b"\x08\x06")
     assert answer[20:22] == b"\x00\x02"

@@ -15,7 +15,7 @@ from sampan.loadbalancer.nodehealth import NodeHealth
 def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodehealth, "INTERVAL", 0.02)
     monkeypatch.setattr(nodehealth, "ANSWER_SECONDS", 0.1)
-    monkeypatch.setattr(nodehealth, "PATIENCE", 0.2)
+    monkeypatch.setattr(nodehealth, "UNHEALTHY_AFTER", 0.2)
 
 
 def free_port() -> int:
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 def asking(port: int) -> tuple[NodeHealth, asyncio.Task[None]]:
     health = NodeHealth(f"http://127.0.0.1:{port}/healthz", lambda: None)
-    health.is_wanted = True
+    health.is_enabled = True
     return health, asyncio.ensure_future(health.run())
 
 
@@ -40,7 +40,7 @@ def test_an_agent_that_ends_is_dead_until_it_is_back() -> None:
         port, now = free_port(), asyncio.get_running_loop().time
         server = await Health().serve("127.0.0.1", port)
         health, task = asking(port)
-        await until(lambda: health._good is not None)
+        await until(lambda: health._last_success is not None)
         assert health.is_healthy(now())
         await server.close()
         await until(lambda: not health.is_healthy(now()))
@@ -75,7 +75,7 @@ def test_where_nobody_has_ever_listened_nothing_is_held_against_the_agent() -> N
 def test_without_a_url_nobody_is_asked() -> None:
     async def main() -> None:
         health = NodeHealth("", lambda: None)
-        health.is_wanted = True
+        health.is_enabled = True
         await asyncio.wait_for(health.run(), 5)
         assert health.is_healthy(asyncio.get_running_loop().time())
 

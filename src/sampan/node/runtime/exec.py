@@ -138,7 +138,7 @@ async def _receive_terminal(listener: socket.socket, process: asyncio.subprocess
     connection, _ = accepting.result()
     with connection:
         connection.setblocking(True)
-        terminals = await in_thread(descriptors.received, connection)
+        terminals = await in_thread(descriptors.receive, connection)
     if not terminals:
         raise ContainerError("crun gave no terminal")
     return terminals[0]

@@ -56,7 +56,7 @@ class KilledAgent:
 def _traces(one: Cluster) -> dict[str, object]:
     """Everything that pods can leave on a machine."""
     root = one.options.root
-    the_nodes_own = {str(root / "host" / "rootfs"), str(one.options.covers)}
+    the_nodes_own = {str(root / "host" / "rootfs"), str(one.options.mask_layers)}
     programs = Counter(_program(entry) for entry in os.listdir("/proc") if entry.isdigit())
     return {
         "mounts": [point.target for point in mounts.below(root) if point.target not in the_nodes_own],

@@ -42,16 +42,16 @@ async def test_a_root_is_fresh_unless_it_is_to_be_kept(tmp_path: Path) -> None:
 
 @isolated
 async def test_containers_share_what_hides_directories_but_not_what_they_write_there(tmp_path: Path) -> None:
-    secret, covers = tmp_path / "secret", tmp_path / "covers"
+    secret, mask_layers = tmp_path / "secret", tmp_path / "mask_layers"
     secret.mkdir(mode=0o750)
     (secret / "key").write_text("x")
     image, inside = builtin.host((secret,)), str(secret).lstrip("/")
-    one, two = (mount_rootfs(image, tmp_path / name, covers=covers) for name in ("one", "two"))
+    one, two = (mount_rootfs(image, tmp_path / name, mask_layers=mask_layers) for name in ("one", "two"))
     assert list((one / inside).iterdir()) == []
     assert (one / inside).stat().st_mode == secret.stat().st_mode
     (one / inside / "note").write_text("mine")
     assert list((two / inside).iterdir()) == []
-    assert len(list(covers.iterdir())) == 1
+    assert len(list(mask_layers.iterdir())) == 1
     assert not list((tmp_path / "two" / "upper").iterdir()), "nothing was made for this container alone"
     for name in ("one", "two"):
         unmount_rootfs(tmp_path / name)
@@ -59,12 +59,12 @@ async def test_containers_share_what_hides_directories_but_not_what_they_write_t
 
 @isolated
 async def test_a_directory_that_comes_into_being_later_is_hidden_from_later_containers(tmp_path: Path) -> None:
-    secret, covers = tmp_path / "secret", tmp_path / "covers"
+    secret, mask_layers = tmp_path / "secret", tmp_path / "mask_layers"
     image = builtin.host((secret,))
-    mount_rootfs(image, tmp_path / "one", covers=covers)
+    mount_rootfs(image, tmp_path / "one", mask_layers=mask_layers)
     secret.mkdir()
     (secret / "key").write_text("x")
-    two = mount_rootfs(image, tmp_path / "two", covers=covers)
+    two = mount_rootfs(image, tmp_path / "two", mask_layers=mask_layers)
     assert list((two / str(secret).lstrip("/")).iterdir()) == []
     for name in ("one", "two"):
         unmount_rootfs(tmp_path / name)

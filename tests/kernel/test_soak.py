@@ -33,7 +33,7 @@ WAITS = (0.0, 0.01, 0.03, 0.06, 0.1, 0.2, 0.6)
 def traces(one: Cluster) -> dict[str, Any]:
     """Everything that pods may leave, of the node and of the agent's process."""
     root = one.options.root
-    own = {str(root / "host" / "rootfs"), str(one.options.covers)}
+    own = {str(root / "host" / "rootfs"), str(one.options.mask_layers)}
     folders = ("pods", "logs", "run/runtime/containers", "run/runtime/exits", "run/runtime/crun",
                "run/network/sandboxes", "run/network/addresses")  # fmt: skip
     return {

@@ -9,7 +9,7 @@ import pytest
 
 from sampan.client.resources import EVENTS, NODES, SERVICES
 from sampan.kernel import arp, ndp
-from sampan.kernel.packet import PacketSocket
+from sampan.kernel.packet import BROADCAST, PacketSocket
 from sampan.loadbalancer import heartbeat
 from support.isolated import isolated
 from support.speakers import Lan, lan, sh
@@ -65,7 +65,7 @@ def announced(heard: PacketSocket, address: str) -> set[str]:
     return {
         frame[6:12].hex(":")
         for frame in frames
-        if frame[:6] == arp.BROADCAST and frame[28:32] == frame[38:42] == socket.inet_aton(address)
+        if frame[:6] == BROADCAST and frame[28:32] == frame[38:42] == socket.inet_aton(address)
     }
 
 

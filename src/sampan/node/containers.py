@@ -142,7 +142,7 @@ class PodContainers:
         runtime = self.node.runtime
         try:
             self.node.images.use(image, spec.rootfs)
-            root = rootfs.mount_rootfs(image, spec.rootfs, covers=self.node.options.covers)
+            root = rootfs.mount_rootfs(image, spec.rootfs, mask_layers=self.node.options.mask_layers)
             if spec.security.non_root and users.identity(spec.security, root).uid == 0:
                 raise ConfigError(container_spec.root_refused(pod, container))
             await runtime.create(replace(spec, rootfs=root))

@@ -54,7 +54,7 @@ class Node:
                 image = self.images.find("host")
                 if image is None:
                     raise FileNotFoundError("there is no host image")
-                merged = rootfs.mount_rootfs(image, directory, covers=self.options.covers, keep=True)
+                merged = rootfs.mount_rootfs(image, directory, mask_layers=self.options.mask_layers, keep=True)
             for extra in self.options.extra_mounts:
                 rootfs.mount_extra(merged, extra)
         return merged

@@ -74,9 +74,9 @@ class AgentOptions:
         return self.run or self.root / "run"
 
     @property
-    def covers(self) -> Path:
-        """Layers that hide directories from containers (`covers.py`)."""
-        return self.volatile / "covers"
+    def mask_layers(self) -> Path:
+        """Layers that hide directories from containers (`mask_layers.py`)."""
+        return self.volatile / "masks"
 
     @property
     def pods(self) -> Path:

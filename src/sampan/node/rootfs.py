@@ -1,7 +1,7 @@
 """The root file system of a container: an image's layers below, a directory of its own on top, joined by overlayfs.
 
-What a container writes lives in `upper`; directories that the image hides are covered by a layer that all containers
-of the image share (`covers.py`). The runtime gets the path of the joined directory.
+What a container writes lives in `upper`; directories that the image hides are masked by a layer that all containers
+of the image share (`mask_layers.py`). The runtime gets the path of the joined directory.
 """
 
 import errno
@@ -10,20 +10,20 @@ import shutil
 from pathlib import Path
 
 from sampan.kernel import mounts
-from sampan.node.covers import cover, make_parents
 from sampan.node.images.types import Image, ImageError
+from sampan.node.mask_layers import make_parents, mask_layer
 from sampan.node.options import NodeMount
 
 _ONE_DEVICE = ("xino=auto",)
 """Layers of several file systems show as one, as `tar --one-file-system` and the like expect."""
 
 
-def mount_rootfs(image: Image, directory: Path, *, covers: Path | None = None, keep: bool = False) -> Path:
+def mount_rootfs(image: Image, directory: Path, *, mask_layers: Path | None = None, keep: bool = False) -> Path:
     """Mount a root file system below `directory` and return its path. Blocks shortly; repeatable.
 
-    It is fresh, or, with `keep`, has what was written into it when it was mounted before. `covers` is where layers that
-    hide directories are kept for all containers; without, this one gets its own. Raises ImageError if overlayfs cannot
-    be had at all.
+    It is fresh, or, with `keep`, has what was written into it when it was mounted before. `mask_layers` is the
+    directory of mask layers that all containers share; by default this one gets its own. Raises ImageError if overlayfs
+    is not usable.
     """
     merged = directory / "rootfs"
     if os.path.ismount(merged):
@@ -31,7 +31,7 @@ def mount_rootfs(image: Image, directory: Path, *, covers: Path | None = None, k
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     merged.mkdir(exist_ok=True)
     try:
-        _join(image, directory, merged, covers or directory / "covers", keep=keep)
+        _join(image, directory, merged, mask_layers or directory / "masks", keep=keep)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM):
             raise
@@ -39,7 +39,7 @@ def mount_rootfs(image: Image, directory: Path, *, covers: Path | None = None, k
     return merged
 
 
-def _join(image: Image, directory: Path, merged: Path, covers: Path, *, keep: bool = False) -> None:
+def _join(image: Image, directory: Path, merged: Path, mask_layers: Path, *, keep: bool = False) -> None:
     upper, work = directory / "upper", directory / "work"
     for one in (work,) if keep else (upper, work):
         if one.exists():
@@ -52,7 +52,7 @@ def _join(image: Image, directory: Path, merged: Path, covers: Path, *, keep: bo
         inside = Path(name).relative_to("/")
         make_parents(inside.parent, upper, image.layers)
         (upper / inside).write_text(text)
-    hiding = cover(covers, image.hidden, image.layers)
+    hiding = mask_layer(mask_layers, image.hidden, image.layers)
     layers = (hiding, *image.layers) if hiding else image.layers
     mounts.overlay(layers, upper, work, merged, options=_ONE_DEVICE)
     for path in image.separate:
@@ -83,7 +83,7 @@ def _join_in_memory(image: Image, directory: Path, merged: Path, first: OSError)
     memory.mkdir(exist_ok=True)
     mounts.tmpfs(memory, name="sampan-upper")
     try:
-        _join(image, memory, merged, memory / "covers")
+        _join(image, memory, merged, memory / "masks")
     except OSError as error:
         mounts.unmount(memory, lazy=True)
         raise ImageError(f"cannot make a root file system with overlayfs: {first}; in memory: {error}") from error
@@ -106,7 +106,7 @@ def mount_extra(root: Path, extra: NodeMount) -> None:
 
 def unmount_rootfs(directory: Path) -> None:
     """Unmount what `mount_rootfs` made and remove the directory with everything the container wrote. Repeatable."""
-    for mounted in (directory / "rootfs", directory / "covers", directory / "memory"):
+    for mounted in (directory / "rootfs", directory / "masks", directory / "memory"):
         while os.path.ismount(mounted):
             mounts.unmount(mounted, lazy=True)
     if directory.exists():

@@ -1,9 +1,8 @@
-"""Mask layers: overlayfs lower layers that hide paths of an image, made once for each set of paths, shared by all its
-containers.
+"""Mask layers: overlayfs lower layers that hide paths of an image, made once and shared by all containers of the image.
 
-A cover holds an opaque directory for each directory to hide, and a whiteout for each file; overlayfs puts it between
-the image's layers and what the container writes. Making them anew for each container would be most of its file system
-work.
+A mask layer has an opaque directory for each directory to hide, and a whiteout for each file. overlayfs puts it between
+the image's layers and what the container writes. Making one for each container would be most of the file system work
+of its start.
 """
 
 import hashlib
@@ -19,12 +18,13 @@ from sampan.kernel import mounts
 
 OPAQUE = "trusted.overlay.opaque"
 SKELETONS = (Path("/var/lib"), Path("/var/log"))
-"""Hidden directories whose own directories stay, empty: programs do not start without theirs."""
+"""Hidden directories whose subdirectories stay visible but empty, because programs need theirs to start."""
 
 
-def cover(place: Path, hidden: Sequence[Path], layers: Sequence[Path]) -> Path | None:
-    """The layer, kept below `place`, that makes directories of `hidden` empty and takes its files away where the layers
-    have them; None if they have none of it.
+def mask_layer(place: Path, hidden: Sequence[Path], layers: Sequence[Path]) -> Path | None:
+    """The layer, kept below `place`, in which directories of `hidden` are empty and files of `hidden` are absent.
+
+    None if the layers have none of these paths.
 
     Blocks shortly. Raises OSError, also where the file system of `place` cannot mark directories as opaque.
     """
@@ -39,7 +39,7 @@ def cover(place: Path, hidden: Sequence[Path], layers: Sequence[Path]) -> Path |
 
 
 def _is_hidable(path: Path, layers: Sequence[Path]) -> bool:
-    """Whether the uppermost layer that has something there has it itself, not a link to another place."""
+    """Whether the path exists and is not a link in the uppermost layer that has it."""
     found = (f"{layer}{path}" for layer in layers)
     original = next((one for one in found if os.path.lexists(one)), None)
     return original is not None and not os.path.islink(original)
@@ -47,19 +47,19 @@ def _is_hidable(path: Path, layers: Sequence[Path]) -> bool:
 
 @lru_cache(maxsize=256)
 def _name(hidden: tuple[Path, ...], layers: tuple[Path, ...]) -> str:
-    """One for what is hidden from what: the same in every process."""
+    """The layer's directory name: a hash of what is hidden in which layers, equal in every process."""
     return hashlib.sha256(os.fsencode("\n".join(map(str, (*hidden, "", *layers))))).hexdigest()[:16]
 
 
 def _prepare(place: Path, layers: Sequence[Path]) -> None:
-    """overlayfs takes no layer that lies within another, as everything on the root's file system does."""
+    """Mount a tmpfs at `place` if it shares a file system with a layer: overlayfs refuses a layer within another."""
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     if place.stat().st_dev in {layer.stat().st_dev for layer in layers}:
-        mounts.tmpfs(place, name="sampan-covers")
+        mounts.tmpfs(place, name="sampan-masks")
 
 
 def _make(wanted: Path, hidden: Sequence[Path], layers: Sequence[Path]) -> None:
-    """It appears by rename, so that nobody sees half of it; whoever comes second takes the first one's."""
+    """Make the layer and rename it into place, so that it is never seen incomplete. A concurrent maker may win."""
     partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=wanted.parent))
     try:
         shutil.copystat(layers[0], partial)

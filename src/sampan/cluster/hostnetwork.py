@@ -1,17 +1,17 @@
-"""The machine's own way into the cluster: a veth pair between its network and the box, and routes over it.
+"""Host network access (`hostNetwork: true`): a veth pair between the machine and the box, and routes over it.
 
     machine                              │ box
     sampan-1a2b3c4d 10.2.2.2 ═══ veth ═══╪═══ _host ── routes ── br-lan 10.2.2.1 ── nodes, pods, Services
       10.2.2.0/24, 10.244.0.0/16,        │
       10.96.0.0/12  via 10.2.2.1         │
 
-The box routes; the machine is not on the nodes' bridge, so that nothing there can pretend to it to be somebody else
-(by ARP or by IPv6 router advertisements). What comes back to 10.2.2.2 goes by the nodes' gateway (`lan.py`). Both
-directions take the same way, so the machine need not forward packets nor relax its check of their source addresses.
+The box routes. The machine is not attached to the nodes' bridge, so that nothing on the bridge can spoof ARP or IPv6
+router advertisements to it. Replies to 10.2.2.2 go through the nodes' gateway (`lan.py`). Both directions take the same
+path, so the machine needs neither forwarding nor a looser reverse path filter (rp_filter).
 
-Address, routes and neighbours hang on the one interface, and the interface ends with the box's network: when the box
-is killed the kernel removes them all. `remove` does not wait for that. The interface's name follows from the cluster's
-directory, so that it is found again without a record.
+Address, routes and neighbour entries belong to one interface, which ends with the box's network namespace: when the box
+is killed, the kernel removes them all. `remove` does not wait for that. The interface's name is derived from the
+cluster's directory, so that it is found without a record.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from sampan.kernel.rtnetlink import Neighbour, Route, RouteSocket
 
 BOX_LINK = "_host"
 """The box's end; no node's port on the bridge has such a name."""
-_EVERYWHERE = 1
-"""Routes with a prefix no longer than this stand for "everything else" (VPNs halve the default route)."""
+_DEFAULT_ROUTE_LENGTH = 1
+"""Routes with a prefix of at most this length count as default routes (VPNs split the default route in halves)."""
 _ALL_TABLES = 0
 
 
@@ -41,8 +41,8 @@ class HostNetworkError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """Addresses that the machine uses already: for what, over which of its interfaces."""
+class UsedNetwork:
+    """A network that the machine uses already, for a route or an address, and the interface."""
 
     network: IPv4Network
     use: str
@@ -55,33 +55,33 @@ def check(config: ClusterConfig, paths: ClusterPaths) -> None:
         return
     with RouteSocket() as routes:
         names = {link.index: link.name for link in routes.links()}
-        taken = [
-            *_routed(routes.routes(table=_ALL_TABLES), names),
-            *(_addressed(one, names) for one in routes.addresses() if ":" not in one.address),
+        used = [
+            *_used_by_routes(routes.routes(table=_ALL_TABLES), names),
+            *(_used_by_address(one, names) for one in routes.addresses() if ":" not in one.address),
         ]
     others = {one.host_link: one.name for one in places.clusters(paths.root)}
-    problems = list(conflicts(config, [one for one in taken if one.interface != paths.host_link], others))
+    problems = list(conflicts(config, [one for one in used if one.interface != paths.host_link], others))
     if problems:
         raise HostNetworkError("\n".join(problems))
 
 
-def _routed(routes: Iterable[Route], names: dict[int, str]) -> Iterator[Taken]:
+def _used_by_routes(routes: Iterable[Route], names: dict[int, str]) -> Iterator[UsedNetwork]:
     for route in routes:
         if route.type not in ("local", "broadcast", "multicast", "anycast"):
-            yield Taken(IPv4Network(route.destination), "route", names.get(route.index, ""))
+            yield UsedNetwork(IPv4Network(route.destination), "route", names.get(route.index, ""))
 
 
-def _addressed(address: rtnetlink.Address, names: dict[int, str]) -> Taken:
-    return Taken(IPv4Network(ip_interface(address.address).network), "address", names.get(address.index, ""))
+def _used_by_address(address: rtnetlink.Address, names: dict[int, str]) -> UsedNetwork:
+    return UsedNetwork(IPv4Network(ip_interface(address.address).network), "address", names.get(address.index, ""))
 
 
-def conflicts(config: ClusterConfig, taken: Iterable[Taken], clusters: dict[str, str]) -> Iterator[str]:
-    """What of the cluster's addresses the machine uses otherwise; `clusters` has the names of those by interface."""
+def conflicts(config: ClusterConfig, used: Iterable[UsedNetwork], clusters: dict[str, str]) -> Iterator[str]:
+    """Conflicts between the cluster's ranges and used networks; `clusters` has the names of clusters by interface."""
     wanted = {f"network.{field}": ip_network(getattr(config.network, field)) for field in ("nodes", "pods", "services")}
     seen = set()
-    for one in taken:
+    for one in used:
         for field, network in wanted.items():
-            if one.network.prefixlen <= _EVERYWHERE or not one.network.overlaps(network):
+            if one.network.prefixlen <= _DEFAULT_ROUTE_LENGTH or not one.network.overlaps(network):
                 continue
             if one.interface in clusters:
                 problem = f"cluster {clusters[one.interface]!r} has brought {one.network} to this machine already"
@@ -94,8 +94,8 @@ def conflicts(config: ClusterConfig, taken: Iterable[Taken], clusters: dict[str,
 
 
 def create(config: ClusterConfig, paths: ClusterPaths, box_pid: int) -> None:
-    """Joins the calling thread's network to the box's. Raises OSError; nothing is then left."""
-    remove(paths)  # what a kill has left whose network something still holds
+    """Connects the calling thread's network namespace to the box's. Raises OSError and leaves nothing behind."""
+    remove(paths)  # left over after a kill, while something holds the old box's network
     box = Path(f"/proc/{box_pid}/ns/net")
     try:
         with RouteSocket() as machine, RouteSocket(box) as inside:
@@ -104,13 +104,13 @@ def create(config: ClusterConfig, paths: ClusterPaths, box_pid: int) -> None:
                 machine.execute(rtnetlink.add_veth(paths.host_link, BOX_LINK, peer_netns=descriptor))
             finally:
                 os.close(descriptor)
-            _join(config, machine, paths.host_link, inside)
+            _configure(config, machine, paths.host_link, inside)
     except OSError:
         remove(paths)
         raise
 
 
-def _join(config: ClusterConfig, machine: RouteSocket, name: str, inside: RouteSocket) -> None:
+def _configure(config: ClusterConfig, machine: RouteSocket, name: str, inside: RouteSocket) -> None:
     outer, inner = machine.link(name), inside.link(BOX_LINK)
     if outer is None or inner is None:
         raise FileNotFoundError(errno.ENOENT, "the interface went as soon as it was made", name)
@@ -135,6 +135,6 @@ def exists(paths: ClusterPaths) -> bool:
 
 
 def remove(paths: ClusterPaths) -> None:
-    """Removes the interface with all that hangs on it, if it is there. Raises OSError."""
+    """Removes the interface with its address and routes, if it exists. Raises OSError."""
     with RouteSocket() as routes:
         routes.execute(rtnetlink.delete_link(paths.host_link), ignore=(errno.ENODEV,))

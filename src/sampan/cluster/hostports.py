@@ -1,7 +1,7 @@
-"""Ports of the machine that lead into the cluster: their sockets, and those that the configuration asks for.
+"""Host ports: sockets of the machine for published ports, and `extraPortMappings` of the configuration.
 
-`extraPortMappings` have the fields of kind's. Their sockets are made by the command that starts the cluster, so that
-a port that is taken is told before anything is made, and go to the supervisor with the fork.
+`extraPortMappings` have the fields of kind's. The command that starts the cluster binds their sockets, so that a port
+in use is reported before anything is made; the supervisor inherits them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BACKLOG = 128
 
 
 class PortTaken(Exception):
-    """A port cannot be used, and why."""
+    """A port cannot be used; the message says why."""
 
 
 def bind(protocol: str, address: str, port: int) -> socket.socket:
@@ -42,10 +42,10 @@ def bind(protocol: str, address: str, port: int) -> socket.socket:
 
 
 def take(config: ClusterConfig) -> tuple[ClusterConfig, tuple[socket.socket, ...]]:
-    """Binds all extraPortMappings; gives the configuration with their ports filled in. Raises PortTaken."""
+    """Binds all extraPortMappings. Returns the configuration with these ports, and the sockets. Raises PortTaken."""
     sockets: list[socket.socket] = []
     try:
-        nodes = [_take_of_node(node, index, sockets) for index, node in enumerate(config.node_list)]
+        nodes = [_bind_node_ports(node, index, sockets) for index, node in enumerate(config.node_list)]
     except PortTaken:
         for one in sockets:
             one.close()
@@ -55,7 +55,7 @@ def take(config: ClusterConfig) -> tuple[ClusterConfig, tuple[socket.socket, ...
     return msgspec.structs.replace(config, nodes=nodes), tuple(sockets)
 
 
-def _take_of_node(node: NodeConfig, index: int, sockets: list[socket.socket]) -> NodeConfig:
+def _bind_node_ports(node: NodeConfig, index: int, sockets: list[socket.socket]) -> NodeConfig:
     taken = []
     for number, mapping in enumerate(node.extra_port_mappings):
         place = f"{mapping.host_port}/{mapping.protocol} of {mapping.listen_address}"

@@ -1,4 +1,4 @@
-"""Load balancing as a part of a cluster's configuration: `loadBalancer: {enabled, pools}`, checked against its LAN.
+"""The `loadBalancer` section of a cluster's configuration: its pools, checked against the nodes' LAN.
 
 loadBalancer:
   pools: [{name: default, addresses: [10.2.2.200-10.2.2.250], autoAssign: true, avoidBuggyIPs: false}]
@@ -19,7 +19,7 @@ DEFAULT_FIRST, DEFAULT_LAST = 56, 6
 
 
 class LoadBalancer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """Whether Services of type LoadBalancer get addresses, and which. No `pools`: the default one."""
+    """Whether Services of type LoadBalancer get addresses, and from which pools; by default one pool."""
 
     enabled: bool = True
     pools: list[PoolConfig] | None = None
@@ -40,7 +40,7 @@ def pools(config: LoadBalancer, lan: IPv4Network, node_count: int, first_node: i
 
 
 def problems(config: LoadBalancer, lan: IPv4Network, node_ips: Sequence[str], first_node: int) -> Iterator[str]:
-    """What cannot work: ranges outside the LAN, or with addresses that are in use."""
+    """Validation errors: ranges outside the LAN, and ranges with addresses that are in use."""
     try:
         found = pools(config, lan, len(node_ips), first_node)
     except PoolError as error:

@@ -1,7 +1,7 @@
-"""A node's proxy and its load balancer's speaker in one process: both follow Services and work in the node's network.
+"""A node's proxy and load balancer speaker in one process: both watch Services and work in the node's network.
 
-A process of its own would cost the speaker another 6 MB on every node. Neither knows the other; when one of them fails,
-both start again, while the proxy's rules stand in the kernel.
+A process of its own would take another 6 MB on every node for the speaker. Neither imports the other. If one of them
+fails, both are restarted; the proxy's rules stay in the kernel meanwhile.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ class NodeServicesOptions:
 
 
 async def run(options: NodeServicesOptions, ready: Callable[[], None]) -> None:
-    """Run both until cancelled; `ready` is called once the proxy's rules stand. Raises ExceptionGroup.
+    """Run both until cancelled; call `ready` once the proxy's rules are in the kernel. Raises ExceptionGroup.
 
-    Only then does the speaker begin: a node without rules is no place to lead traffic to.
+    The speaker starts after that, because a node without rules must not attract traffic.
     """
-    serving = asyncio.Event()
+    rules_installed = asyncio.Event()
 
-    def serves() -> None:
-        serving.set()
+    def proxy_ready() -> None:
+        rules_installed.set()
         ready()
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(proxy.run(options.proxy, serves))
-        await serving.wait()
+        group.create_task(proxy.run(options.proxy, proxy_ready))
+        await rules_installed.wait()
         await speaker.run(options.speaker)

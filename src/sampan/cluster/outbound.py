@@ -1,11 +1,11 @@
-"""The way out: a user-mode network stack (slirp4netns) between the box and the machine's network.
+"""Outbound network access: a user-mode network stack (slirp4netns) between the box and the machine's network.
 
     pod ─ node ─ br-lan ─ masquerade ─ outbound (tap) ══ slirp4netns, in the machine's network ── sockets ──► the world
 
-The stack turns the packets of the tap into connections of an ordinary process of the machine, so the machine gets no
-rule, route or interface. `lan.py` has made the tap and its routes, which count only while a stack is attached: without
-one, everything outside is refused at once. It is a component like others, whose process becomes the stack: the box's
-first process starts it again when it ends, and the kernel ends it with the box.
+The stack turns packets of the tap into connections of an ordinary process of the machine, so the machine needs no rule,
+route or interface. `lan.py` makes the tap and its routes, which are in effect only while a stack is attached; otherwise
+everything outside is rejected at once. Outbound is a component like others, whose process execs the stack: the box's
+init restarts it when it ends, and the kernel ends it with the box.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sampan.kernel import libc, tap
 from sampan.kernel.rtnetlink import RouteSocket
 
 NAME = "outbound"
-"""The component's."""
+"""The component's name."""
 PROGRAM = PACKAGE = "slirp4netns"
 COMMAND_SECONDS = 30.0
 
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 async def run(config: ClusterConfig, ready: Callable[..., None]) -> None:
-    """Becomes the stack, in the machine's network. Returns if there can be none, after telling why."""
+    """Execs the stack in the machine's network. If that is impossible, reports why through `ready` and returns."""
     program = shutil.which(PROGRAM, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
     if program is None or (problem := _problem()):
         missing = f"{PROGRAM} is not installed: apt-get install --no-install-recommends {PACKAGE}"
@@ -62,11 +62,11 @@ async def run(config: ClusterConfig, ready: Callable[..., None]) -> None:
         return
     _masquerade()
     ready()
-    _become(command(config, program))
+    _exec_in_host_network(command(config, program))
 
 
-def told(state: str, note: str) -> str:
-    """How it is, for users: `state` is the component's, `note` what it has reported last."""
+def describe(state: str, note: str) -> str:
+    """The text for `sampan status`, from the component's state and its last note."""
     match state:
         case "ready":
             return PROGRAM
@@ -76,7 +76,7 @@ def told(state: str, note: str) -> str:
 
 
 def command(config: ClusterConfig, program: str) -> list[str]:
-    """How the stack is called: sandboxed, without its own name server, the machine's loopback only if allowed."""
+    """The stack's command line: sandboxed, without its own name server, with the machine's loopback only if allowed."""
     return [
         program,
         "--netns-type=path",
@@ -101,9 +101,9 @@ def _problem() -> str:
 
 
 def _masquerade() -> None:
-    """What leaves by the tap gets the one address that the stack answers to; nothing begins on its side.
+    """Masquerade what leaves through the tap, as the stack serves one address; drop connections that begin outside.
 
-    By nft, or by iptables where the kernel has no nftables for IPv4. Raises OSError, SubprocessError.
+    Uses nft, or iptables (masquerading only) if the kernel has no nftables for IPv4. Raises OSError, SubprocessError.
     """
     try:
         _run("nft", "-f", "-", given=_RULES)
@@ -119,7 +119,7 @@ def _run(*words: str, given: str = "") -> None:
     subprocess.run(words, input=given, text=True, capture_output=True, timeout=COMMAND_SECONDS, check=True)
 
 
-def _become(words: list[str]) -> NoReturn:
+def _exec_in_host_network(words: list[str]) -> NoReturn:
     descriptor = os.open(view.HOST_NETWORK, os.O_RDONLY | os.O_CLOEXEC)
     libc.setns(descriptor, libc.CLONE_NEWNET)
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -1,10 +1,10 @@
-"""Publications: ports of the machine that lead to Services inside the box, or to ports of a node.
+"""Published ports: ports of the machine that lead to a Service inside the box, or to a port of a node.
 
-A Service is published on the machine's loopback while the cluster runs, and looked up afresh for every connection, so
-that one that is deleted and made again stays published. Its address is the EXTERNAL-IP where it has one, asked from the
-nodes' LAN as a client outside would; else the ClusterIP, asked from a node. What `extraPortMappings` of the
-configuration ask for leads to a node's address, whatever listens there. `relay.py` carries the bytes; `supervisor.py`
-owns this; publications outlive a `stop`.
+A Service is published on the machine's loopback while the cluster runs. It is looked up for every connection, so that
+it stays published when it is deleted and created again. Connections go to its EXTERNAL-IP from the nodes' LAN, as those
+of an outside client; without an EXTERNAL-IP, they go to its ClusterIP from a node. `extraPortMappings` of the
+configuration lead to a node's address, whatever listens there. `relay.py` forwards the bytes; `supervisor.py` owns the
+`Publisher`; publications survive a `stop`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from sampan.client.resources import SERVICES
 from sampan.client.rest import Client
 from sampan.cluster import hostports
 from sampan.cluster.control import ControlError, Publication, Publish
-from sampan.cluster.relay import Relay, Room, TCPRelay, UDPRelay, Unreachable
+from sampan.cluster.relay import DescriptorBudget, Relay, TCPRelay, UDPRelay, Unreachable
 from sampan.machinery.errors import StatusError
 
 CONNECT_SECONDS = 10.0
 MAX_CONNECTING = 64
-"""At once; others wait, as the box is asked for a socket for each."""
+"""Concurrent connection attempts; others wait, because the box makes a socket for each of them."""
 LAN = ""
-"""Where a client outside the nodes is: the box's own network."""
+"""In place of a node's name: the box's own network, where clients outside the nodes are."""
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class MakeSocket(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An address and a port, and the network to ask from, as for MakeSocket."""
+    """An address and a port, and the network to connect from (`node`, as for MakeSocket)."""
 
     node: str | None
     address: str
@@ -58,12 +58,17 @@ class Publisher:
     """All publications of a cluster; `nodes` gives the nodes' addresses by name. Used within one event loop."""
 
     def __init__(
-        self, client: Client, make_socket: MakeSocket, record: Path, room: Room, nodes: Mapping[str, str] = {}
+        self,
+        client: Client,
+        make_socket: MakeSocket,
+        record: Path,
+        budget: DescriptorBudget,
+        nodes: Mapping[str, str] = {},
     ) -> None:
         self._client = client
         self._make_socket = make_socket
         self._record = record
-        self._room = room
+        self._budget = budget
         self._nodes = nodes
         self._relays: dict[Key, tuple[Publication, Relay]] = {}
         self._connecting = asyncio.Semaphore(MAX_CONNECTING)
@@ -73,9 +78,9 @@ class Publisher:
         return [publication for publication, _ in self._relays.values()]
 
     def map_ports(self, publications: Iterable[Publication], sockets: Sequence[socket.socket]) -> None:
-        """Has each socket, which then belongs to this, lead where its publication says."""
+        """Starts a relay on each socket for its publication, and takes ownership of the sockets."""
         for publication, sock in zip(publications, sockets, strict=True):
-            self._carry(publication, sock)
+            self._start_relay(publication, sock)
 
     def restore(self) -> None:
         """Publishes again what was published before a stop; a port that is taken now is left out, and logged."""
@@ -88,7 +93,7 @@ class Publisher:
                 log.warning("port %d is not published again: %s", publication.host_port, error)
 
     async def add(self, wanted: Publish) -> list[Publication]:
-        """Publishes all that is wanted or nothing.
+        """Publishes all requested ports, or none.
 
         Raises ControlError if there is no such Service or a port cannot be used.
         """
@@ -103,7 +108,7 @@ class Publisher:
                 made.append(self._listen_beside(publication, made))
         except OSError as error:
             for publication in made:
-                self._drop(_key(publication))
+                self._close_relay(_key(publication))
             raise ControlError(f"port {publication.host_port} of {publication.address}: {error.strerror}") from error
         self._save()
         return made
@@ -116,14 +121,14 @@ class Publisher:
         if any(self._relays[key][0].node for key in found):
             raise ControlError(f"port {host_port} is among the configuration's extraPortMappings")
         for key in found:
-            self._drop(key)
+            self._close_relay(key)
         self._save()
 
     def close(self) -> None:
         for _, relay in self._relays.values():
             relay.close()
 
-    def _drop(self, key: Key) -> None:
+    def _close_relay(self, key: Key) -> None:
         _, relay = self._relays.pop(key)
         relay.close()
 
@@ -134,7 +139,7 @@ class Publisher:
         fresh.replace(self._record)
 
     def _listen_beside(self, publication: Publication, others: Sequence[Publication]) -> Publication:
-        """As `_listen`; of one number over TCP and UDP both get the same port, if any will do and that is free."""
+        """As `_listen`; if any host port will do, TCP and UDP of one port number get the same one if it is free."""
         if publication.host_port == 0:
             for other in others:
                 if other.protocol != publication.protocol:
@@ -147,15 +152,15 @@ class Publisher:
     def _listen(self, publication: Publication) -> Publication:
         sock = hostports.bind(publication.protocol, publication.address, publication.host_port)
         publication = msgspec.structs.replace(publication, host_port=sock.getsockname()[1])
-        self._carry(publication, sock)
+        self._start_relay(publication, sock)
         return publication
 
-    def _carry(self, publication: Publication, sock: socket.socket) -> None:
+    def _start_relay(self, publication: Publication, sock: socket.socket) -> None:
         async def dial() -> socket.socket:
             return await self._dial(publication)
 
         kind = UDPRelay if publication.protocol == "UDP" else TCPRelay
-        self._relays[_key(publication)] = (publication, kind(sock, dial, self._room, publication.target))
+        self._relays[_key(publication)] = (publication, kind(sock, dial, self._budget, publication.target))
 
     async def _dial(self, publication: Publication) -> socket.socket:
         """Raises Unreachable, OSError."""
@@ -192,7 +197,7 @@ def _key(publication: Publication) -> Key:
 
 
 def plan(service: Service, wanted: Publish) -> list[Publication]:
-    """A publication for each port that is meant, its host port 0 where any will do. Raises ControlError."""
+    """A publication for each requested port; host port 0 means any free one. Raises ControlError."""
     address_of(service)
     alone = len(service.spec.ports) == 1
     return [
@@ -209,13 +214,13 @@ def plan(service: Service, wanted: Publish) -> list[Publication]:
 
 
 def _chosen(service: Service, named: str, host_port: int) -> list[ServicePort]:
-    """The ports that one name, number or "" means, which fit on one host port if that is given. Raises ControlError."""
+    """The ports that a name, a number or "" (all) selects. Raises ControlError, also if `host_port` is too few."""
     found = _matching(service, named)
     if not found:
         which = f"no port {named}" if named else "no port"
         raise ControlError(f"{service.metadata.name} has {which}; it has: {_offer(service.spec.ports)}")
-    if carried_not := [one for one in found if one.protocol not in ("TCP", "UDP")]:
-        raise ControlError(f"{carried_not[0].protocol} cannot be published; choose from: {_offer(service.spec.ports)}")
+    if unsupported := [one for one in found if one.protocol not in ("TCP", "UDP")]:
+        raise ControlError(f"{unsupported[0].protocol} cannot be published; choose from: {_offer(service.spec.ports)}")
     if host_port and len({one.protocol for one in found}) < len(found):
         raise ControlError(f"one host port for several ports; choose from: {_offer(found)}")
     return found
@@ -236,7 +241,7 @@ def _offer(ports: Iterable[ServicePort]) -> str:
 
 
 def target(service: Service, publication: Publication) -> Target:
-    """Where in the cluster a published port is now. Raises ControlError."""
+    """The current target of a published port. Raises ControlError."""
     found = _matching(service, f"{publication.port}/{publication.protocol}")
     if len(found) != 1:
         offer = _offer(service.spec.ports)
@@ -246,7 +251,7 @@ def target(service: Service, publication: Publication) -> Target:
 
 
 def address_of(service: Service) -> tuple[str | None, str]:
-    """Where a Service answers, and from which network to ask it there. Raises ControlError."""
+    """The node to connect from (as for MakeSocket) and the address of a Service. Raises ControlError."""
     if service.spec.type == "LoadBalancer":
         for ingress in service.status.load_balancer.ingress:
             if ingress.ip:

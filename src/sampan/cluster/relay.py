@@ -1,9 +1,9 @@
-"""Relays: what comes to a socket of the machine goes on through one that was made inside the box, and back.
+"""TCP and UDP relays: forward traffic between a socket of the machine and sockets made inside the box.
 
-`TCPRelay` joins each connection to one of its own, byte for byte, each direction's end on its own (RFC 9293, section
-3.6: half-closed connections). `UDPRelay` keeps a socket for each client that sends, until nothing has come for a while.
-Neither buffers more than a bounded amount for anybody; what all together may have open is counted by `Room`. Where a
-connection leads is decided by the `dial` that `publish.py` gives.
+`TCPRelay` makes one connection inside for each client connection, and closes each direction separately (half-closed
+connections: RFC 9293, section 3.6). `UDPRelay` keeps one socket for each client until its flow is idle. Buffers are
+bounded for each client, and `DescriptorBudget` bounds the open descriptors of all relays together. The `dial` function,
+which `publish.py` passes, decides where a connection leads.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from sampan.dns.udp import Client
 
 CHUNK = 1 << 16
 BATCH = 64
-"""Connections or packets that are taken at once, before others get their turn."""
+"""Connections or packets that are handled at once, before the event loop continues."""
 WANTED_FILES = 16384
 RESERVED_FILES = 512
 """Descriptors that the supervisor keeps for its other work."""
 RETRY_SECONDS = 0.1
 PROBE_SECONDS = 30.0
 """How often a half-closed connection is checked for a client that has vanished."""
-COMPLAINT_SECONDS = 10.0
+WARNING_SECONDS = 10.0
 FLOW_IDLE_SECONDS = 90.0
 MAX_FLOWS = 512
-"""Of one UDP port; the one that has been idle longest gives way to a new one."""
+"""Of one UDP port; a new flow replaces the one that has been idle longest."""
 MAX_WAITING = 16
-"""Packets of a client that are kept until its flow is made."""
+"""Packets of a client that are queued until its socket inside is connected."""
 
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -44,21 +44,21 @@ _TCP_CLOSE = 7
 log = logging.getLogger(__name__)
 
 Dial = Callable[[], Awaitable[socket.socket]]
-"""Gives a connected socket that does not block. Raises Unreachable, OSError."""
+"""Returns a connected non-blocking socket. Raises Unreachable, OSError."""
 
 
 class Unreachable(Exception):
-    """There is nothing to connect to, and why."""
+    """There is nothing to connect to; the message says why."""
 
 
 class Relay(Protocol):
-    """Either kind. It owns its socket and all that comes of it until it is closed."""
+    """A TCP or UDP relay. It owns its socket and all connections or flows until it is closed."""
 
     def close(self) -> None: ...
 
 
-class Room:
-    """How many descriptors relays may still hold, all of them together."""
+class DescriptorBudget:
+    """How many more descriptors all relays together may open."""
 
     def __init__(self, descriptors: int) -> None:
         self.left = descriptors
@@ -69,23 +69,23 @@ class Room:
         self.left -= descriptors
         return True
 
-    def give_back(self, descriptors: int) -> None:
+    def release(self, descriptors: int) -> None:
         self.left += descriptors
 
 
-def room_of_process() -> Room:
-    """All that the process may open but a reserve, after its limit was raised as far as it can use."""
+def descriptor_budget_of_process() -> DescriptorBudget:
+    """What RLIMIT_NOFILE allows, less a reserve. Raises the soft limit first, to at most WANTED_FILES."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
         soft = allowed
     files = WANTED_FILES if soft == resource.RLIM_INFINITY else min(soft, WANTED_FILES)
-    return Room(max(files - RESERVED_FILES, files // 4))
+    return DescriptorBudget(max(files - RESERVED_FILES, files // 4))
 
 
-class _Complaints:
-    """Says what is wrong, but not for every connection of a client that tries again and again."""
+class _RateLimitedWarning:
+    """Logs warnings at most every WARNING_SECONDS, because a client may retry all the time."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -93,18 +93,18 @@ class _Complaints:
 
     def __call__(self, error: object) -> None:
         if time.monotonic() >= self._next:
-            self._next = time.monotonic() + COMPLAINT_SECONDS
+            self._next = time.monotonic() + WARNING_SECONDS
             log.warning("%s: %s", self._name, error)
 
 
 class TCPRelay:
     """Joins every connection to `listener` with one that `dial` makes. Made within a running event loop."""
 
-    def __init__(self, listener: socket.socket, dial: Dial, room: Room, name: str) -> None:
+    def __init__(self, listener: socket.socket, dial: Dial, budget: DescriptorBudget, name: str) -> None:
         self._listener = listener
         self._dial = dial
-        self._room = room
-        self._complain = _Complaints(name)
+        self._budget = budget
+        self._warn = _RateLimitedWarning(name)
         self._loop = asyncio.get_running_loop()
         self._connections: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
@@ -130,14 +130,14 @@ class TCPRelay:
                 client, _ = self._listener.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError as error:  # no descriptors: the connection waits, and would wake us at once
-                self._complain(error)
+            except OSError as error:  # no descriptors: the connection stays pending and would wake the loop at once
+                self._warn(error)
                 self._loop.remove_reader(self._listener)
                 self._pause = self._loop.call_later(RETRY_SECONDS, self._listen)
                 return
             client.setblocking(False)
-            if not self._room.take(2):
-                self._complain("too many connections are open")
+            if not self._budget.take(2):
+                self._warn("too many connections are open")
                 _reset(client)
                 continue
             connection = self._loop.create_task(self._join(client))
@@ -146,16 +146,16 @@ class TCPRelay:
 
     def _ended(self, connection: asyncio.Task[None]) -> None:
         self._connections.discard(connection)
-        self._room.give_back(2)
+        self._budget.release(2)
         if not connection.cancelled() and (error := connection.exception()):
             log.error("a relayed connection failed", exc_info=error)
 
     async def _join(self, client: socket.socket) -> None:
-        """Carries one connection until both directions have ended."""
+        """Relays one connection until both directions have ended."""
         try:
             inside = await self._dial()
         except (Unreachable, OSError) as error:
-            self._complain(error)
+            self._warn(error)
             _reset(client)
             return
         except BaseException:
@@ -165,7 +165,7 @@ class TCPRelay:
 
 
 async def _carry_both(client: socket.socket, inside: socket.socket) -> None:
-    """Owns both sockets. What ends one of them badly resets the other."""
+    """Relays both directions and owns both sockets. An error on one of them resets the other."""
     for one in (client, inside):
         _keep_alive(one)
     outer_reader, outer = await asyncio.open_connection(sock=client)
@@ -196,7 +196,7 @@ def _keep_alive(connection: socket.socket) -> None:
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copies one direction and passes its end on. Raises OSError."""
+    """Copies one direction, then closes it for writing. Raises OSError."""
     while data := await reader.read(CHUNK):
         writer.write(data)
         await writer.drain()
@@ -205,7 +205,7 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def _vanished(reading: asyncio.Task[None], end: socket.socket) -> bool:
-    """Whether a peer that had said its last word, to which nobody listens any more, has gone altogether."""
+    """Whether a half-closed connection, which is not read any more, has been closed or reset by its peer."""
     if not reading.done() or end.fileno() < 0:
         return False
     return end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
@@ -225,7 +225,7 @@ def _abort(writer: asyncio.StreamWriter) -> None:
 
 
 class _Flow:
-    """What one client sends and gets. `inside` is there once it is made; `waiting` is sent then."""
+    """The flow of one client. `waiting` packets are sent once `inside` is connected."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -236,7 +236,7 @@ class _Flow:
 
 
 class UDPRelay:
-    """Passes packets on and their answers back. Made within a running event loop.
+    """Forwards packets and their replies. Made within a running event loop.
 
     A client is an address and port, and which of the machine's addresses it sends to. What cannot be sent at once is
     dropped, as UDP may; that a port inside is closed cannot be told to a client, so its next packet tries anew.
@@ -246,7 +246,7 @@ class UDPRelay:
         self,
         sock: socket.socket,
         dial: Dial,
-        room: Room,
+        budget: DescriptorBudget,
         name: str,
         *,
         idle: float = FLOW_IDLE_SECONDS,
@@ -254,8 +254,8 @@ class UDPRelay:
     ) -> None:
         self._outside = udp.prepare(sock, addresses_change=True)
         self._dial = dial
-        self._room = room
-        self._complain = _Complaints(name)
+        self._budget = budget
+        self._warn = _RateLimitedWarning(name)
         self._idle = idle
         self._max_flows = max_flows
         self._loop = asyncio.get_running_loop()
@@ -282,26 +282,26 @@ class UDPRelay:
             try:
                 packet, client = self._outside.receive(CHUNK)
             except OSError:
-                return  # nothing more, or what an answer to a client that is gone has brought
+                return  # no more packets, or the ICMP error of a reply to a client that is gone
             key = (client, *getattr(client, "asked", ()))
             flow = self._flows.get(key) or self._begin(key, client)
             if flow is None:
                 continue
             self._touch(key, flow)
             if flow.inside is not None:
-                self._pass_on(key, flow, packet)
+                self._forward(key, flow, packet)
             elif len(flow.waiting) < MAX_WAITING:
                 flow.waiting.append(packet)
 
     def _begin(self, key: tuple[object, ...], client: Client) -> _Flow | None:
         if len(self._flows) >= self._max_flows:
             self._end(next(iter(self._flows)))
-        if not self._room.take(1):
+        if not self._budget.take(1):
             if not self._flows:
-                self._complain("too many connections are open")
+                self._warn("too many connections are open")
                 return None
             self._end(next(iter(self._flows)))
-            self._room.take(1)
+            self._budget.take(1)
         flow = self._flows[key] = _Flow(client)
         flow.making = self._loop.create_task(self._make(key, flow))
         if self._sweep is None:
@@ -312,24 +312,24 @@ class UDPRelay:
         try:
             inside = await self._dial()
         except (Unreachable, OSError) as error:
-            self._complain(error)
+            self._warn(error)
             flow.making = None
             self._end(key)
             return
         flow.inside, flow.making = inside, None
         self._loop.add_reader(inside, self._answer, key, flow, inside)
         for packet in flow.waiting:
-            self._pass_on(key, flow, packet)
+            self._forward(key, flow, packet)
         flow.waiting.clear()
 
-    def _pass_on(self, key: tuple[object, ...], flow: _Flow, packet: bytes) -> None:
+    def _forward(self, key: tuple[object, ...], flow: _Flow, packet: bytes) -> None:
         if flow.inside is None:
-            return  # an earlier packet has ended the flow
+            return  # sending an earlier packet failed, which ended the flow
         try:
             flow.inside.send(packet)
         except BlockingIOError:
             return
-        except OSError:  # what came back for an earlier packet: nobody is there
+        except OSError:  # ICMP error for an earlier packet: nothing listens there
             self._end(key)
 
     def _answer(self, key: tuple[object, ...], flow: _Flow, inside: socket.socket) -> None:
@@ -345,7 +345,7 @@ class UDPRelay:
             try:
                 self._outside.send(packet, flow.client)
             except OSError:
-                continue  # no room, or the client is gone
+                continue  # the send buffer is full, or the client is gone
 
     def _touch(self, key: tuple[object, ...], flow: _Flow) -> None:
         flow.used = self._loop.time()
@@ -363,7 +363,7 @@ class UDPRelay:
 
     def _end(self, key: tuple[object, ...]) -> None:
         flow = self._flows.pop(key)
-        self._room.give_back(1)
+        self._budget.release(1)
         if flow.making is not None:
             flow.making.cancel()
         if flow.inside is not None:

@@ -34,7 +34,7 @@ from sampan.cluster.messages import (
 )
 from sampan.cluster.progress import Down, Reporter, Step, Up
 from sampan.cluster.publish import Publisher
-from sampan.cluster.relay import room_of_process
+from sampan.cluster.relay import descriptor_budget_of_process
 from sampan.cluster.warmup import warm_up
 from sampan.kernel import processes
 
@@ -65,7 +65,7 @@ class Supervisor:
         config = self._context.config
         nodes = {node.name: config.node_ip(index) for index, node in enumerate(config.node_list)}
         published = self._context.paths.published
-        self._publisher = Publisher(client, self._make_socket, published, room_of_process(), nodes)
+        self._publisher = Publisher(client, self._make_socket, published, descriptor_budget_of_process(), nodes)
         server = await control.serve(self._context.paths.control, self._answer)
         self._publisher.map_ports(hostports.mappings(config), self._context.mapped)
         self._publisher.restore()
@@ -204,7 +204,7 @@ class Supervisor:
     def _outbound(self) -> str:
         if outbound.NAME not in self._states:
             return "none: the cluster is isolated"
-        return outbound.told(self._states[outbound.NAME].state, self._notes.get(outbound.NAME, ""))
+        return outbound.describe(self._states[outbound.NAME].state, self._notes.get(outbound.NAME, ""))
 
     async def _stop(self) -> Answer:
         try:

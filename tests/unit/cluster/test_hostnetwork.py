@@ -5,14 +5,14 @@ from ipaddress import IPv4Network
 import pytest
 
 from sampan.cluster.config import build
-from sampan.cluster.hostnetwork import Taken, conflicts
+from sampan.cluster.hostnetwork import UsedNetwork, conflicts
 
 CONFIG = build({"hostNetwork": True})
 OURS = "sampan-00000001"
 
 
 def refusals(network: str, use: str = "route", interface: str = "tun0") -> list[str]:
-    return list(conflicts(CONFIG, [Taken(IPv4Network(network), use, interface)], {OURS: "dev"}))
+    return list(conflicts(CONFIG, [UsedNetwork(IPv4Network(network), use, interface)], {OURS: "dev"}))
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,6 @@ def test_what_would_speak_with_the_machines_authority_is_never_routed_out_unless
 
 
 def test_status_tells_whether_there_is_a_way_out_and_why_not() -> None:
-    assert outbound.told("ready", "") == "slirp4netns"
-    assert outbound.told("done", "no way out to the machine's network: not installed") == "none: not installed"
-    assert outbound.told("restarting", "") == "restarting; see: sampan logs outbound"
+    assert outbound.describe("ready", "") == "slirp4netns"
+    assert outbound.describe("done", "no way out to the machine's network: not installed") == "none: not installed"
+    assert outbound.describe("restarting", "") == "restarting; see: sampan logs outbound"

@@ -13,7 +13,7 @@ from sampan.client.rest import Client
 from sampan.cluster.control import ControlError, Publication, Publish
 from sampan.cluster.hostports import bind
 from sampan.cluster.publish import LAN, Publisher, Target, plan, target
-from sampan.cluster.relay import Room
+from sampan.cluster.relay import DescriptorBudget
 from sampan.machinery.errors import NotFound
 
 
@@ -101,7 +101,7 @@ async def make_socket(*, node: str | None = None, datagram: bool = False) -> soc
 
 def publisher(client: FakeClient, directory: Path) -> Publisher:
     record = directory / "published.json"
-    return Publisher(cast(Client, client), make_socket, record, Room(100), {"node-1": "127.0.0.1"})
+    return Publisher(cast(Client, client), make_socket, record, DescriptorBudget(100), {"node-1": "127.0.0.1"})
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,7 +13,7 @@ import uvloop
 
 from sampan.cluster import relay
 from sampan.cluster.hostports import bind
-from sampan.cluster.relay import Room, TCPRelay, UDPRelay, Unreachable
+from sampan.cluster.relay import DescriptorBudget, TCPRelay, UDPRelay, Unreachable
 
 LOOPBACK = "127.0.0.1"
 SECONDS = 20
@@ -60,10 +60,10 @@ def client_of(server: socket.socket) -> socket.socket:
     return client
 
 
-async def joined(room: Room) -> tuple[TCPRelay, socket.socket, socket.socket]:
+async def joined(budget: DescriptorBudget) -> tuple[TCPRelay, socket.socket, socket.socket]:
     """A relay with one connection: its client's end, and the end inside."""
     listener, server = bind("TCP", LOOPBACK, 0), bind("TCP", LOOPBACK, 0)
-    made = TCPRelay(listener, dial(server), room, "web")
+    made = TCPRelay(listener, dial(server), budget, "web")
     client = client_of(listener)
     inside, _ = await asyncio.get_running_loop().sock_accept(server)
     server.close()
@@ -72,8 +72,8 @@ async def joined(room: Room) -> tuple[TCPRelay, socket.socket, socket.socket]:
 
 def test_each_direction_ends_on_its_own(run: Callable[..., None]) -> None:
     async def main() -> None:
-        loop, room = asyncio.get_running_loop(), Room(2)
-        made, client, inside = await joined(room)
+        loop, budget = asyncio.get_running_loop(), DescriptorBudget(2)
+        made, client, inside = await joined(budget)
         with client, inside:
             await loop.sock_sendall(client, b"question")
             client.shutdown(socket.SHUT_WR)
@@ -83,7 +83,7 @@ def test_each_direction_ends_on_its_own(run: Callable[..., None]) -> None:
             assert await loop.sock_recv(client, 100) == b"answer"
             inside.shutdown(socket.SHUT_WR)
             assert await loop.sock_recv(client, 100) == b""
-            await eventually(lambda: room.left == 2)
+            await eventually(lambda: budget.left == 2)
         made.close()
 
     run(main())
@@ -91,16 +91,16 @@ def test_each_direction_ends_on_its_own(run: Callable[..., None]) -> None:
 
 def test_a_reset_on_either_side_is_a_reset_on_the_other(run: Callable[..., None]) -> None:
     async def main() -> None:
-        loop, room = asyncio.get_running_loop(), Room(2)
+        loop, budget = asyncio.get_running_loop(), DescriptorBudget(2)
         for first in (0, 1):
-            made, *ends = await joined(room)
+            made, *ends = await joined(budget)
             await loop.sock_sendall(ends[0], b"hello")
             assert await loop.sock_recv(ends[1], 100) == b"hello"
             ends[first].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             ends[first].close()
             with ends[1 - first] as other, pytest.raises(ConnectionResetError):
                 await loop.sock_recv(other, 100)
-            await eventually(lambda: room.left == 2)
+            await eventually(lambda: budget.left == 2)
             made.close()
 
     run(main())
@@ -113,12 +113,12 @@ def test_a_client_that_vanishes_after_its_last_word_is_noticed(
     monkeypatch.setattr(relay, "PROBE_SECONDS", 0.05)
 
     async def main() -> None:
-        loop, room = asyncio.get_running_loop(), Room(2)
-        made, client, inside = await joined(room)
+        loop, budget = asyncio.get_running_loop(), DescriptorBudget(2)
+        made, client, inside = await joined(budget)
         client.shutdown(socket.SHUT_WR)
         assert await loop.sock_recv(inside, 100) == b""
         await asyncio.sleep(0.2)
-        assert room.left == 0, "a half-closed connection is kept"
+        assert budget.left == 0, "a half-closed connection is kept"
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         client.close()
         with inside:
@@ -130,7 +130,7 @@ def test_a_client_that_vanishes_after_its_last_word_is_noticed(
 
 def test_what_a_client_does_not_read_is_not_taken_from_the_server(run: Callable[..., None]) -> None:
     async def main() -> None:
-        made, client, inside = await joined(Room(2))
+        made, client, inside = await joined(DescriptorBudget(2))
         with client, inside:
             taken = 0
 
@@ -154,9 +154,9 @@ def test_what_a_client_does_not_read_is_not_taken_from_the_server(run: Callable[
 
 def test_connections_beyond_the_room_are_reset_and_room_that_is_free_again_is_used(run: Callable[..., None]) -> None:
     async def main() -> None:
-        loop, room = asyncio.get_running_loop(), Room(4)
+        loop, budget = asyncio.get_running_loop(), DescriptorBudget(4)
         listener, server = bind("TCP", LOOPBACK, 0), bind("TCP", LOOPBACK, 0)
-        made = TCPRelay(listener, dial(server), room, "web")
+        made = TCPRelay(listener, dial(server), budget, "web")
         clients, accepted = [], []
         for _ in range(2):
             clients.append(client_of(listener))
@@ -165,7 +165,7 @@ def test_connections_beyond_the_room_are_reset_and_room_that_is_free_again_is_us
             await loop.sock_recv(third, 1)
         clients[0].close()
         accepted[0].close()
-        await eventually(lambda: room.left == 2)
+        await eventually(lambda: budget.left == 2)
         with client_of(listener) as fourth:
             inside, _ = await loop.sock_accept(server)
             with inside:
@@ -176,7 +176,7 @@ def test_connections_beyond_the_room_are_reset_and_room_that_is_free_again_is_us
             await loop.sock_recv(clients[1], 1)
         for one in (*clients, *accepted, server):
             one.close()
-        await eventually(lambda: room.left == 4)
+        await eventually(lambda: budget.left == 4)
 
     run(main())
 
@@ -216,16 +216,16 @@ async def ask(client: socket.socket, packet: bytes) -> bytes:
 def test_each_client_has_a_flow_of_its_own_that_is_kept_while_it_is_used(run: Callable[..., None]) -> None:
     async def main() -> None:
         server, address, askers = await udp_echo()
-        room, sock = Room(10), bind("UDP", LOOPBACK, 0)
-        made = UDPRelay(sock, dial_udp(address), room, "dns")
+        budget, sock = DescriptorBudget(10), bind("UDP", LOOPBACK, 0)
+        made = UDPRelay(sock, dial_udp(address), budget, "dns")
         with client_of(sock) as first, client_of(sock) as second:
             for number in range(3):
                 assert await ask(first, b"first %d" % number) == b"echo first %d" % number
                 assert await ask(second, b"") == b"echo "
             assert await ask(first, bytes(60000)) == b"echo " + bytes(60000)
-        assert (len(askers), made.flows, room.left) == (2, 2, 8)
+        assert (len(askers), made.flows, budget.left) == (2, 2, 8)
         made.close()
-        assert room.left == 10
+        assert budget.left == 10
         server.close()
 
     run(main())
@@ -234,13 +234,13 @@ def test_each_client_has_a_flow_of_its_own_that_is_kept_while_it_is_used(run: Ca
 def test_of_too_many_flows_the_one_idle_longest_gives_way(run: Callable[..., None]) -> None:
     async def main() -> None:
         server, address, askers = await udp_echo()
-        room, sock = Room(10), bind("UDP", LOOPBACK, 0)
-        made = UDPRelay(sock, dial_udp(address), room, "dns", max_flows=3)
+        budget, sock = DescriptorBudget(10), bind("UDP", LOOPBACK, 0)
+        made = UDPRelay(sock, dial_udp(address), budget, "dns", max_flows=3)
         clients = [client_of(sock) for _ in range(20)]
         for client in clients:
             assert await ask(client, b"x") == b"echo x"
             assert made.flows <= 3
-        assert room.left == 7
+        assert budget.left == 7
         assert await ask(clients[0], b"again") == b"echo again", "who was turned out comes in again"
         assert len(askers) == 21
         made.close()
@@ -254,13 +254,13 @@ def test_of_too_many_flows_the_one_idle_longest_gives_way(run: Callable[..., Non
 def test_a_flow_that_is_idle_ends_and_begins_again_when_it_is_needed(run: Callable[..., None]) -> None:
     async def main() -> None:
         server, address, askers = await udp_echo()
-        room, sock = Room(10), bind("UDP", LOOPBACK, 0)
-        made = UDPRelay(sock, dial_udp(address), room, "dns", idle=0.1)
+        budget, sock = DescriptorBudget(10), bind("UDP", LOOPBACK, 0)
+        made = UDPRelay(sock, dial_udp(address), budget, "dns", idle=0.1)
         with client_of(sock) as client:
             for packet in (b"1", b"2"):
                 assert await ask(client, packet) == b"echo " + packet
                 await eventually(lambda: made.flows == 0)
-                assert room.left == 10
+                assert budget.left == 10
         assert len(askers) == 2
         made.close()
         server.close()
@@ -271,15 +271,15 @@ def test_a_flow_that_is_idle_ends_and_begins_again_when_it_is_needed(run: Callab
 def test_without_room_a_new_flow_takes_the_place_of_the_oldest_or_is_not_made(run: Callable[..., None]) -> None:
     async def main() -> None:
         server, address, _ = await udp_echo()
-        room, sock = Room(1), bind("UDP", LOOPBACK, 0)
-        made = UDPRelay(sock, dial_udp(address), room, "dns")
+        budget, sock = DescriptorBudget(1), bind("UDP", LOOPBACK, 0)
+        made = UDPRelay(sock, dial_udp(address), budget, "dns")
         with client_of(sock) as first, client_of(sock) as second:
             assert await ask(first, b"1") == b"echo 1"
             assert await ask(second, b"2") == b"echo 2"
-            assert (made.flows, room.left) == (1, 0)
+            assert (made.flows, budget.left) == (1, 0)
             made.close()
         sock = bind("UDP", LOOPBACK, 0)
-        none = Room(0)
+        none = DescriptorBudget(0)
         made = UDPRelay(sock, dial_udp(address), none, "dns")
         with client_of(sock) as third:
             third.send(b"x")
@@ -294,7 +294,7 @@ def test_without_room_a_new_flow_takes_the_place_of_the_oldest_or_is_not_made(ru
 def test_while_a_flow_is_made_only_some_packets_wait_and_a_failure_ends_it(run: Callable[..., None]) -> None:
     async def main() -> None:
         server, address, _ = await udp_echo()
-        gate, room, sock = asyncio.Event(), Room(10), bind("UDP", LOOPBACK, 0)
+        gate, budget, sock = asyncio.Event(), DescriptorBudget(10), bind("UDP", LOOPBACK, 0)
         working, refused = True, 0
 
         async def slow() -> socket.socket:
@@ -305,7 +305,7 @@ def test_while_a_flow_is_made_only_some_packets_wait_and_a_failure_ends_it(run: 
                 raise Unreachable("no such Service")
             return await dial_udp(address)()
 
-        made = UDPRelay(sock, slow, room, "dns")
+        made = UDPRelay(sock, slow, budget, "dns")
         with client_of(sock) as client:
             for number in range(relay.MAX_WAITING + 5):
                 client.send(b"%d" % number)
@@ -319,7 +319,7 @@ def test_while_a_flow_is_made_only_some_packets_wait_and_a_failure_ends_it(run: 
         working = False
         with client_of(sock) as other:
             other.send(b"x")
-            await eventually(lambda: refused == 1 and (made.flows, room.left) == (1, 9))
+            await eventually(lambda: refused == 1 and (made.flows, budget.left) == (1, 9))
         made.close()
         server.close()
 
@@ -340,7 +340,7 @@ def test_a_port_that_is_closed_inside_ends_the_flow_and_the_next_packet_looks_an
             return await dial_udp(targets.pop(0))()
 
         sock = bind("UDP", LOOPBACK, 0)
-        made = UDPRelay(sock, next_target, Room(10), "dns")
+        made = UDPRelay(sock, next_target, DescriptorBudget(10), "dns")
         with client_of(sock) as client:
             client.send(b"lost")
             await eventually(lambda: len(targets) == 1 and made.flows == 0)
@@ -357,7 +357,7 @@ def test_answers_come_from_the_address_that_was_asked(run: Callable[..., None]) 
     async def main() -> None:
         server, address, askers = await udp_echo()
         sock = bind("UDP", "0.0.0.0", 0)
-        made = UDPRelay(sock, dial_udp(address), Room(10), "dns")
+        made = UDPRelay(sock, dial_udp(address), DescriptorBudget(10), "dns")
         with socket.socket(type=socket.SOCK_DGRAM) as client:
             client.bind((LOOPBACK, 0))
             client.setblocking(False)

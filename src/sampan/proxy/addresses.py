@@ -1,7 +1,7 @@
-"""Addresses and networks from API objects, as one canonical text per value, so that everything behind compares text.
+"""Canonical text of IP addresses and CIDRs in API objects, so that the rest of the proxy can compare text.
 
-Values that current API servers refuse are read as kube-proxy reads them (ParseIPSloppy, KEP-4858): IPv4 octets may have
-leading zeros and are decimal; an IPv4-mapped IPv6 address is the IPv4 address. What cannot be read is None.
+Values that current API servers reject are parsed as kube-proxy parses them (ParseIPSloppy, KEP-4858): IPv4 octets may
+have leading zeros and are decimal; an IPv4-mapped IPv6 address is the IPv4 address. Invalid values are None.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _SLOPPY_IPV4 = re.compile(r"\d{1,12}(?:\.\d{1,12}){3}", re.ASCII)
 
 
 def canonical_ip(text: str) -> str | None:
-    """An address in canonical form; None if the text is none."""
+    """An IP address in canonical form; None if the text is not one."""
     try:
         if ":" not in text:
             socket.inet_pton(socket.AF_INET, text)
@@ -35,7 +35,7 @@ def _sloppy_ipv4(text: str) -> str | None:
 
 
 def canonical_network(text: str) -> str | None:
-    """A CIDR range in canonical form, its host bits cleared; None if the text is none. An address alone is none."""
+    """A CIDR range in canonical form, its host bits cleared; None if the text is not one (or has no length)."""
     ip, slash, length = text.strip().partition("/")
     address = canonical_ip(ip)
     if not slash or address is None or not length.isascii() or not length.isdigit() or len(length) > 3:

@@ -1,12 +1,12 @@
-"""At which addresses and ports a service port answers, and which of several Services has a contested one. Pure.
+"""Frontends: the addresses and ports of a service port, and conflicts of Services that claim the same one. Pure.
 
-A tenant can write any address into externalIPs, so claims are ranked by what kind of address they are: a cluster IP
-before a load balancer IP before an external IP before a node port. Among equals the older Service has it, then the one
-that is first by name. External and load balancer IPs that are some Service's cluster IP are nobody's, and neither are
-external IPs that are this node's addresses or those of the API server (the endpoints of default/kubernetes).
+A tenant can write any address into externalIPs, so claims are ranked by the kind of address: cluster IP, load balancer
+IP, external IP, node port. Of equal claims the older Service wins, then the first by name. External and load balancer
+IPs that are the cluster IP of a Service are served for nobody, nor are external IPs that are addresses of this node or
+of the API server (the endpoints of default/kubernetes).
 
-tracker.py asks `Frontends` for every service port, so that a `State` holds each frontend once and the backends, the
-accounting, stale flows and `explain` never meet a contested one.
+tracker.py passes every service port through `Frontends`, so that a `State` has each frontend once. Backends,
+accounting, stale flows and `explain` never see a conflict.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from sampan.proxy.state import ServicePort, ServicePortName
 T = TypeVar("T", bound=Hashable)
 
 ANY = ""
-"""In a frontend's place of an address: every address of the node that serves node ports."""
+"""The `ip` of a node port's frontend: all addresses of the node that serve node ports."""
 API_SERVER = ("default", "kubernetes")
 
 
 class Kind(IntEnum):
-    """What an address is to a Service; of two claims the smaller kind has it."""
+    """The kind of a Service's address. Of two claims, the smaller kind wins."""
 
     CLUSTER_IP = 0
     LOAD_BALANCER_IP = 1
@@ -48,7 +48,7 @@ class Frontend(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """A frontend that a service port asks for and does not get, and why in words. `contender` has it instead."""
+    """A frontend that is not served for a service port, and the reason. `contender` has it instead, if any."""
 
     frontend: Frontend
     kind: Kind
@@ -61,7 +61,7 @@ class Refusal(NamedTuple):
 
 
 class _Claim(NamedTuple):
-    """A claim's rank: of several the smallest has the frontend."""
+    """A claim to a frontend. Claims sort by rank: the smallest wins."""
 
     kind: Kind
     created: str
@@ -80,7 +80,7 @@ def frontends(port: ServicePort) -> Iterator[tuple[Frontend, Kind]]:
 
 
 class Frontends:
-    """Who has which frontend in one family, kept up to date claim by claim."""
+    """The claims to all frontends of one family, kept up to date incrementally."""
 
     def __init__(self) -> None:
         self._claims: dict[Frontend, set[_Claim]] = {}
@@ -91,9 +91,9 @@ class Frontends:
         self._api_server: frozenset[str] = frozenset()
 
     def claim(self, name: ServicePortName, port: ServicePort | None, created: str = "") -> set[ServicePortName]:
-        """Set what a service port asks for; `created` is its Service's creationTimestamp.
+        """Set the claims of a service port; `created` is its Service's creationTimestamp.
 
-        Returns whose frontends may differ now.
+        Returns the service ports whose frontends may have changed.
         """
         known = self._ports.pop(name, None)
         if known is not None and port is not None and _same_claims(known[1], port) and known[0] == created:
@@ -108,17 +108,17 @@ class Frontends:
         return touched
 
     def set_node_ips(self, ips: Iterable[str]) -> set[ServicePortName]:
-        """Set this node's addresses. Returns whose frontends may differ."""
+        """Set this node's addresses. Returns the service ports whose frontends may have changed."""
         before, self._node_ips = self._node_ips, frozenset(ips)
         return self._at(before ^ self._node_ips)
 
     def set_api_server(self, ips: Iterable[str]) -> set[ServicePortName]:
-        """Set the API server's addresses. Returns whose frontends may differ."""
+        """Set the API server's addresses. Returns the service ports whose frontends may have changed."""
         before, self._api_server = self._api_server, frozenset(ips)
         return self._at(before ^ self._api_server)
 
     def granted(self, name: ServicePortName) -> tuple[ServicePort | None, tuple[Refusal, ...]]:
-        """The service port with the frontends that it has, and those refused. None without its cluster IP."""
+        """The service port with the frontends that it won, and the refused ones. None if it lost its cluster IP."""
         known = self._ports.get(name)
         if known is None:
             return None, ()
@@ -157,7 +157,7 @@ class Frontends:
         return Refusal(frontend, kind, f"it is the {first.kind} of {first.name}", first.name)
 
     def _count(self, name: ServicePortName, created: str, port: ServicePort, *, by: int) -> set[ServicePortName]:
-        """Add (1) or remove (-1) the claims of a service port; returns who else claims the same."""
+        """Add (1) or remove (-1) the claims of a service port; returns all service ports that claim the same."""
         touched: set[ServicePortName] = set()
         for frontend, kind in frontends(port):
             claims = self._claims.setdefault(frontend, set())

@@ -1,7 +1,7 @@
-"""Tells users what of their Services this proxy does not serve: one Warning event for each reason, and a log line.
+"""Warning events on Services for values and addresses that this proxy does not serve; each is logged as well.
 
-Every node's proxy finds the same, so an event has a name made from the Service and the text: the first one creates it,
-the others find it there.
+The proxies of all nodes report the same problems, so an event's name is a hash of the Service and the text: the first
+proxy creates the event, the others get AlreadyExists.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MAX_TEXT = 1000
 
 
 class ProblemReporter:
-    """Reports the problems that a tracker finds, each once until it has gone."""
+    """Reports the problems that a tracker finds, each once until it is resolved."""
 
     def __init__(self, client: Client, tracker: Tracker, node_name: str) -> None:
         self._client = client
@@ -34,7 +34,7 @@ class ProblemReporter:
         self._queue: asyncio.Queue[tuple[Key, str]] = asyncio.Queue(MAX_EVENTS_WAITING)
 
     def update(self) -> None:
-        """Take in what the tracker has found since the last call. Does not block."""
+        """Queue events for problems that the tracker has found since the last call. Does not block."""
         for key, problems in self._tracker.take_problems().items():
             for text in problems:
                 if text not in self._known.get(key, ()):

@@ -1,9 +1,9 @@
-"""Which conntrack entries of UDP flows are deleted: those to a Service's address whose endpoint serves no more. Pure.
+"""Stale UDP conntrack entries: flows to a Service's address whose endpoint no longer serves it. Pure.
 
-A UDP flow outlives its endpoint, because a client that goes on sending keeps it alive, and its packets are not looked
-up again. The same holds for a flow that began before the Service had an endpoint. A flow keeps an endpoint that still
-serves, whatever traffic policies, topology and termination say of new flows (as pkg/proxy/conntrack/cleanup.go).
-kernel/conntrack.py lists and deletes.
+A client that keeps sending keeps its conntrack entry alive, and its packets are not matched against the rules again. So
+a UDP flow outlives its endpoint, or continues to have none if it began before the Service had one. A flow keeps an
+endpoint that still serves, whatever traffic policies, topology and termination mean for new flows (as upstream's
+pkg/proxy/conntrack/cleanup.go). kernel/conntrack.py lists and deletes entries.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from sampan.proxy.tracker import Changes
 
 
 def udp_addresses(changes: Changes, node_ips: Sequence[str]) -> dict[Address, frozenset[Address]]:
-    """For every UDP address of the changed Services whose flows may be stale: the endpoints that may serve it now.
+    """The endpoints that serve each UDP address of the changed Services, whose flows may be stale.
 
     A node port is also given without an address, because some modes serve it at every local one.
     """
@@ -29,9 +29,9 @@ def udp_addresses(changes: Changes, node_ips: Sequence[str]) -> dict[Address, fr
 
 
 def stale(flows: Iterable[Flow], serving: Mapping[Address, frozenset[Address]]) -> list[Flow]:
-    """The flows that were addressed to one of the given addresses and are answered by someone else.
+    """The flows to one of the given addresses whose backend does not serve that address.
 
-    Of those to a node port at another address, only what was translated has to do with the Service.
+    A flow to a node port at an unlisted address counts only if it was translated (DNAT).
     """
     found: dict[tuple[bytes, bytes], Flow] = {}
     for flow in flows:

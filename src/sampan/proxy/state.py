@@ -1,12 +1,11 @@
-"""What one node must do about Services, as plain frozen data for one address family.
+"""The desired state of one node's proxy: service ports and their endpoints, as frozen data for one address family.
 
-`service_ports` decides: it turns a Service and its EndpointSlices into `ServicePort`s, each with the addresses it asks
-for, its policies and the endpoints that this node may use, already filtered. It is pure. tracker.py calls it for what
-changed, and frontends.py leaves each service port the addresses that no other has; the backends turn the result into
-kernel objects.
+`service_ports` is pure: it turns a Service and its EndpointSlices into `ServicePort`s, each with the addresses it
+claims, its traffic policies and the endpoints that this node may use. tracker.py calls it for changed Services,
+frontends.py removes addresses that another Service has, and the backends turn the result into kernel objects.
 
-Objects are parsed here and nowhere behind: addresses and ranges are canonical text, names and numbers are in range.
-What cannot be read is left out; `unreadable` says what that is.
+Objects are parsed only here: afterwards addresses and ranges are canonical text, and names and numbers are valid.
+Invalid values are left out; `unreadable` lists them.
 """
 
 import re
@@ -39,7 +38,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 
 
 class ServicePortName(NamedTuple):
-    """Upstream's key of everything a proxy does: `namespace/name:port`."""
+    """The key of a service port, as upstream's ServicePortName: `namespace/name:port`."""
 
     namespace: str
     name: str
@@ -51,7 +50,7 @@ class ServicePortName(NamedTuple):
 
 
 class Endpoint(msgspec.Struct, frozen=True, gc=False):
-    """One place to send connections to. `local` is None where its node is not known."""
+    """An endpoint. `local` tells whether it is on this node; None if its node is unknown."""
 
     ip: str
     port: int
@@ -64,9 +63,9 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     `endpoints` serve the cluster IP, `cluster_endpoints` external addresses under the Cluster policy (and pods that use
     an external address), `local_endpoints` external addresses under the Local policy. `has_endpoints` tells whether any
     node has one: if none has, clients are rejected; if only a policy excludes all of them, clients are dropped.
-    `local_ready` is how many of the node's endpoints are ready: with a healthCheckNodePort, load balancers must drain a
-    node that has only terminating ones. `serving`, of UDP ports only, are all endpoints that serve, also those that new
-    flows do not go to: flows that have one of them keep it.
+    `local_ready` is the number of ready endpoints on this node: with a healthCheckNodePort, load balancers must drain a
+    node that has only terminating ones. `serving` (UDP only) has all serving endpoints, also those that get no new
+    flows: existing flows keep them.
     """
 
     protocol: str
@@ -97,9 +96,9 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything for one family: the node's own addresses that answer to node ports, and all service ports.
+    """All service ports of one family, and the node's addresses that serve node ports.
 
-    `service_cidrs` are those that cluster IPs come from, if known.
+    `service_cidrs` are the networks that cluster IPs are allocated from, if known.
     """
 
     family: int
@@ -111,7 +110,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 def service_ports(
     service: Service, slices: Iterable[Slice], family: int, topology: NodeTopology
 ) -> dict[ServicePortName, ServicePort]:
-    """The proxied ports of one Service in one family; none for headless, ExternalName and foreign Services."""
+    """The service ports of one Service in one family.
+
+    Headless and ExternalName Services have none, nor do those with the label service.kubernetes.io/service-proxy-name.
+    """
     cluster_ip = _cluster_ip(service, family)
     if cluster_ip is None:
         return {}
@@ -129,7 +131,7 @@ def service_ports(
 
 
 def unreadable(service: Service, slices: Iterable[Slice]) -> list[str]:
-    """What of a Service and its slices cannot be read and is therefore left out, in words."""
+    """The invalid values of a Service and its EndpointSlices, which are left out, as text."""
     spec, found = service.spec, []
     if not (_NAME.fullmatch(service.metadata.namespace) and _NAME.fullmatch(service.metadata.name)):
         found.append("metadata.name: not a DNS name")
@@ -181,14 +183,14 @@ def _given_cluster_ips(service: Service) -> tuple[str, ...]:
 
 
 def _cluster_ip(service: Service, family: int) -> str | None:
-    """The Service's cluster IP of this family; None if this proxy has nothing to do there."""
+    """The Service's cluster IP of this family; None if this proxy does not serve it."""
     if {SERVICE_PROXY_NAME, HEADLESS} & service.metadata.labels.keys() or service.spec.type == "ExternalName":
         return None
     return next(iter(_of_family(_given_cluster_ips(service), family)), None)
 
 
 def _of_family(texts: Iterable[str], family: int) -> tuple[str, ...]:
-    """The addresses that can be read and are of a family, each once."""
+    """The valid addresses of a family, without duplicates."""
     ips = (canonical_ip(text) for text in texts)
     return tuple(dict.fromkeys(ip for ip in ips if ip and is_family(ip, family)))
 
@@ -252,7 +254,7 @@ def _load_balancer_ips(service: Service, family: int) -> tuple[str, ...]:
 
 
 def _source_ranges(service: Service, family: int) -> tuple[str, ...]:
-    """loadBalancerSourceRanges of this family. A Service whose ranges are of the other or unreadable admits nobody."""
+    """loadBalancerSourceRanges of this family. If ranges are given but none is valid here, no client is admitted."""
     if service.spec.type != "LoadBalancer":
         return ()
     given = service.spec.load_balancer_source_ranges

@@ -1,8 +1,8 @@
-"""Folds Service, EndpointSlice and Node events into `State`, recomputing only what they touched.
+"""Change tracker: turns Service, EndpointSlice and Node events into a `State` and the service ports that changed.
 
-Handlers are called by informers in any order and number; `take` turns what they left dirty into the service ports that
-really changed. Pure: no I/O and no clock. state.py decides what each Service asks for and frontends.py which of several
-has a contested address; syncer.py calls this and hands the outcome to a backend.
+Informers call the handlers in any order and number, which mark Services dirty; `take` recomputes only those. Pure: no
+I/O and no clock. state.py decides what each Service claims, frontends.py resolves conflicts between Services, and
+syncer.py passes the result to a backend.
 """
 
 import logging
@@ -25,7 +25,7 @@ Ports = dict[ServicePortName, ServicePort]
 
 
 class Change(NamedTuple):
-    """A service port before and after; None where it did not exist or does no longer."""
+    """A service port before and after a change; None if it did not exist or no longer exists."""
 
     before: ServicePort | None
     after: ServicePort | None
@@ -35,7 +35,7 @@ Changes = dict[ServicePortName, Change]
 
 
 class FamilyChanges(NamedTuple):
-    """A family's whole new state, and what differs from the one taken before: service ports, or anything else."""
+    """The new state of a family, and its difference: service ports (`changes`), or anything else (`moved`)."""
 
     state: State
     changes: Changes
@@ -43,7 +43,7 @@ class FamilyChanges(NamedTuple):
 
 
 class Tracker:
-    """The proxy's memory of the cluster, for one node."""
+    """Services, EndpointSlices and addresses as one node's proxy sees them."""
 
     def __init__(self, node_name: str, families: Sequence[int], node_ips: Sequence[str] = ()) -> None:
         self._topology = NodeTopology(node_name)
@@ -89,14 +89,14 @@ class Tracker:
             self.pending_slices.add(after)
 
     def node_changed(self, old: ProxyNode | None, new: ProxyNode | None) -> None:
-        """Follow our own Node: its zone decides which hints are meant for us."""
+        """Handle an event of this node: its zone selects the topology hints that apply."""
         zone = new.metadata.labels.get(ZONE, "") if new else ""
         if zone != self._topology.zone:
             self._topology = self._topology._replace(zone=zone)
             self._dirty.update(self._services)
 
     def set_node_ips(self, ips: Sequence[str]) -> None:
-        """The addresses at which node ports are served from now on."""
+        """Set the addresses at which node ports are served."""
         self._node_ips, before = tuple(sorted(ips)), self._node_ips
         if self._node_ips != before:
             self._moved = True
@@ -104,7 +104,7 @@ class Tracker:
                 self._contested[family] |= frontends.set_node_ips(self._node_ips)
 
     def set_service_cidrs(self, cidrs: Iterable[str]) -> None:
-        """The networks that cluster IPs come from, from now on."""
+        """Set the networks that cluster IPs are allocated from."""
         self._service_cidrs, before = tuple(sorted(set(cidrs))), self._service_cidrs
         self._moved |= self._service_cidrs != before
 
@@ -117,7 +117,7 @@ class Tracker:
         self._dirty.add(service)
         self.pending_slices.add(service)
 
-    # --- outcome
+    # --- result
 
     @property
     def dirty(self) -> bool:
@@ -143,9 +143,9 @@ class Tracker:
         return self._services.get((namespace, name))
 
     def take_problems(self) -> dict[Key, tuple[str, ...]]:
-        """Per Service where that changed since the last call: what is not served as it asks, in words.
+        """The problems of each Service whose problems changed since the last call, as text.
 
-        That is values that cannot be read and addresses that another Service has.
+        Problems are values that cannot be parsed, and addresses that are not served for it.
         """
         noted, self._noted = self._noted, set()
         return {
@@ -154,7 +154,7 @@ class Tracker:
         }
 
     def _claim(self, key: Key, family: int) -> set[ServicePortName]:
-        """Take in what a Service asks for; returns the service ports that this may change. Nothing if it fails."""
+        """Update the claims of a Service; returns the service ports that may change. A failure changes nothing."""
         service = self._services.get(key)
         slices = self._slices.get(key, {}).values()
         frontends, touched = self._frontends[family], set[ServicePortName]()
@@ -175,7 +175,7 @@ class Tracker:
         return touched
 
     def _grant(self, name: ServicePortName, family: int, changes: Changes) -> None:
-        """Leave a service port the frontends that it has, and report it if that makes a difference."""
+        """Recompute the frontends of a service port, and record a change if there is one."""
         ports = self._ports[family]
         before = ports.get(name)
         after, refused = self._frontends[family].granted(name)

@@ -1,4 +1,4 @@
-"""The part of the ruleset that does not depend on Services: sets, hooks, and chains that decide who is masqueraded.
+"""The fixed part of the nftables ruleset, which does not depend on Services: sets, hooks, masquerading chains.
 
 Loaded once by nft at start-up. Loading it again over itself changes nothing and interrupts nothing: sets keep their
 elements, and the chains' rules are replaced within one transaction. The packet's path is drawn in README.md.

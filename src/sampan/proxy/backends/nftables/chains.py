@@ -1,20 +1,21 @@
-"""The chains and maps that spread connections over endpoints, made when the first Service needs them.
+"""Chains and maps that distribute connections over endpoints (DNAT), created when the first Service needs them.
 
 `pick-3` serves every Service with three endpoints: these are in the map `endpoints-3` under the Service's key and an
 index, and the index is a random number. `sticky-3-ID` serves one service port with ClientIP affinity: `affinity-ID`
 remembers a number for each client, and `slots-ID` has the endpoint with that number; where there is none, the client is
 forgotten and goes to `pick-3`. Both forms exist with the prefix `local-` for the endpoints of the Local policy.
 `remember-10800-ID` notes, when the packet leaves, which endpoint its client got, and for how many seconds that holds.
-A name says everything: the rules follow from it.
+The rules of a chain follow from its name alone.
 
-The number goes from one rule to the next in `meta priority`, of a connection's first packet only, and is taken out when
-the packet leaves: nft 1.0 cannot list a rule in which what one map gives is looked up in another.
+The number is passed from one rule to the next in `meta priority`, only of a connection's first packet, and is reset
+when the packet leaves: nft 1.0 cannot list a rule that looks up the result of one map in another.
 
-A client that is remembered for an endpoint which has left is forgotten with its next packet, so that a change of
-endpoints is one transaction whatever is remembered, and the map of one Service never takes room of another's.
+The entry of a client whose endpoint is gone is deleted by its next packet, so that a change of endpoints is one
+transaction however many clients are remembered. Each Service has its own map, whose size limit is its own.
 
-A map for each number, because the kernel walks a whole map when another chain begins to use it and checks each new
-element against every user of its map: with one map for all, that is 100 ms for a first Service with 51 endpoints.
+There is one map for each number of endpoints, because the kernel walks a whole map when another chain starts to use it,
+and checks each new element against every chain that uses the map: with one map for all, that takes 100 ms for the first
+Service with 51 endpoints.
 """
 
 import hashlib
@@ -38,7 +39,7 @@ _DADDR_OFFSET = {4: 16, 6: 24}
 
 
 class Spread(NamedTuple):
-    """What a spreading chain's name says. `service` is the id of a service port with affinity."""
+    """A chain that distributes connections, from its name. `service` is the id of a service port with affinity."""
 
     endpoints: int
     service: str = ""
@@ -51,7 +52,7 @@ class Spread(NamedTuple):
 
 
 class Remember(NamedTuple):
-    """What a remembering chain's name says: for how many seconds, and of which service port."""
+    """A chain that remembers clients, from its name: for how many seconds, and of which service port."""
 
     seconds: int
     service: str

@@ -1,7 +1,7 @@
-"""What the maps must hold, kept up to date change by change: from changed service ports to changed map entries. Pure.
+"""The desired content of the nftables sets and maps, updated incrementally from changed service ports. Pure.
 
 No two service ports of a state have the same address and port (frontends.py), but within one update an address may
-pass from one to another before the first has let go of it. encode.py writes a `Delta` for the kernel, text.py prints a
+move from one to another, and be added before it is removed. encode.py writes a `Delta` for the kernel, text.py prints a
 `Ledger`.
 """
 
@@ -40,7 +40,7 @@ class Delta(NamedTuple):
 
 
 class Tally:
-    """A set whose members are held by several holders: a member is there as long as anyone holds it."""
+    """A reference-counted set: a member is in it while its count is above zero."""
 
     def __init__(self) -> None:
         self._holders: Counter[str] = Counter()
@@ -104,22 +104,22 @@ class Ledger:
         return self._chains.members()
 
     def name_of(self, key: bytes) -> ServicePortName | None:
-        """Whose target stands under a key."""
+        """The service port that has the target of a key."""
         return min(self._claims.get(key, ()), default=None)
 
     def update_all(self, state: State) -> Delta:
-        """Take a whole state into an empty ledger."""
+        """Apply a whole state to an empty ledger."""
         return self.update({name: Change(None, port) for name, port in state.ports.items()})
 
     def update(self, changes: Changes) -> Delta:
-        """Take changes in and say what they change in the kernel."""
+        """Apply changes and return the resulting changes of the kernel's content."""
         touched: dict[bytes, Target | None] = {}
         affinities: list[tuple[str, Affinity | None, Affinity | None]] = []
         for name, (before, after) in changes.items():
             service = service_id(name) if _is_sticky(before) or _is_sticky(after) else ""
             old, new = (targets(service, port, self.node_ips) if port else {} for port in (before, after))
-            self._reclaim(name, old, new, touched)
-            self._recount(before, after)
+            self._update_claims(name, old, new, touched)
+            self._count_members(before, after)
             if service:
                 affinities += self._change_affinity(service, affinity(after) if after else None)
         changed = []
@@ -131,7 +131,7 @@ class Ledger:
         return Delta(changed, self._cluster_ips.take(), self._hairpins.take(), self._chains.take(), affinities)
 
     def uses_endpoint_map(self, count: int) -> bool:
-        """Whether some service port has so many endpoints that the map for that number is needed."""
+        """Whether some service port has this number of endpoints, so that the map for that number is in use."""
         return any(Spread(count, local=local).chain in self._chains for local in (False, True))
 
     def element_counts(self) -> dict[str, int]:
@@ -165,7 +165,7 @@ class Ledger:
         if old != new:
             yield service, old, new
 
-    def _reclaim(
+    def _update_claims(
         self,
         name: ServicePortName,
         before: Mapping[bytes, Target],
@@ -196,14 +196,14 @@ class Ledger:
         else:
             self.targets[key] = new
 
-    def _recount(self, before: ServicePort | None, after: ServicePort | None) -> None:
+    def _count_members(self, before: ServicePort | None, after: ServicePort | None) -> None:
         if after is not None:
             self._cluster_ips.hold(after.cluster_ip)
-            for ip in _may_call_themselves(after):
+            for ip in _hairpin_ips(after):
                 self._hairpins.hold(ip)
         if before is not None:
             self._cluster_ips.release(before.cluster_ip)
-            for ip in _may_call_themselves(before):
+            for ip in _hairpin_ips(before):
                 self._hairpins.release(ip)
 
 
@@ -211,6 +211,6 @@ def _is_sticky(port: ServicePort | None) -> bool:
     return port is not None and port.affinity_seconds > 0
 
 
-def _may_call_themselves(port: ServicePort) -> list[str]:
-    """Endpoints that may be reached from their own address through this node: all that may live here."""
+def _hairpin_ips(port: ServicePort) -> list[str]:
+    """Endpoints that may connect to themselves through this node (hairpin): all that may be local."""
     return [each.ip for each in port.all_endpoints() if each.local is not False]

@@ -1,4 +1,4 @@
-"""From a service port to map entries: what the kernel does with each address, protocol and port. Pure.
+"""Map entries of a service port: what the kernel does with each address, protocol and port. Pure.
 
 `targets` is the backend's whole policy: which chain a packet is sent to, which endpoints it is spread over, and what
 happens where there are none. ledger.py turns many of these into the content of the maps.
@@ -44,7 +44,7 @@ class Target(msgspec.Struct, frozen=True, gc=False):
 
 
 class Affinity(NamedTuple):
-    """What remembering the clients of one service port needs: its endpoints' data by their numbers.
+    """ClientIP affinity of one service port: the data of its endpoints by their numbers.
 
     `slots` are for everyone, `local_slots` for outsiders under the Local policy.
     """
@@ -63,8 +63,8 @@ NO_AFFINITY = Affinity({}, {})
 def affinity(port: ServicePort) -> Affinity | None:
     """The numbers of a service port's endpoints; None without ClientIP affinity.
 
-    They are hashes, so that they mean the same to a proxy that starts again. Of endpoints with equal hashes, the later
-    ones in the order of their data have the next free numbers. None has 0.
+    A number is a hash of the endpoint's data, so that it stays the same when the proxy restarts. If hashes are equal,
+    later endpoints in the order of their data get the next free number. 0 is never used.
     """
     if not port.affinity_seconds:
         return None

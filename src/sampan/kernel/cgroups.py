@@ -33,11 +33,6 @@ class Hierarchies:
         """2 if there is nothing but version 2."""
         return 1 if self.by_controller or self.unified is None else 2
 
-    @property
-    def hybrid(self) -> bool:
-        """Both versions at once: crun 1.8 then refuses to work until `unified` is unmounted."""
-        return bool(self.by_controller) and self.unified is not None
-
     def roots(self) -> list[Path]:
         """Every mount point once."""
         found = dict.fromkeys(self.by_controller.values())

@@ -15,11 +15,8 @@ MS_NODEV = 4
 MS_NOEXEC = 8
 MS_REMOUNT = 32
 MS_BIND = 4096
-MS_MOVE = 8192
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
-MS_SLAVE = 1 << 19
-MS_SHARED = 1 << 20
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 
@@ -66,16 +63,6 @@ def _escaped(path: Path) -> str:
 def make_private(target: str | Path = "/") -> None:
     """Stop mounts below `target` from spreading to other namespaces, and theirs from arriving here."""
     mount("none", target, flags=MS_REC | MS_PRIVATE)
-
-
-def make_slave(target: str | Path = "/") -> None:
-    """Stop mounts below `target` from spreading to other namespaces, while theirs still arrive."""
-    mount("none", target, flags=MS_REC | MS_SLAVE)
-
-
-def make_shared(target: str | Path) -> None:
-    """Let mounts below `target` spread to namespaces made from this one."""
-    mount("none", target, flags=MS_REC | MS_SHARED)
 
 
 @dataclass(frozen=True, slots=True)

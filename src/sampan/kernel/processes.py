@@ -1,4 +1,4 @@
-"""Processes: waiting for those that are no children, ending whole trees, adopting orphans, what they use."""
+"""Processes: waits for processes that are not children (pidfd), kills whole trees, reads their resource usage."""
 
 import contextlib
 import os
@@ -10,12 +10,6 @@ from pathlib import Path
 from sampan.kernel import descriptors, libc
 
 PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
-
-
-def become_subreaper() -> None:
-    """Have orphaned descendants become children of this process instead of init's (prctl(2))."""
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:

@@ -21,7 +21,6 @@ from sampan.proxy.explain.ipvs import read_ipvs
 Reader = Callable[[Destination, bool], Awaitable[Rule]]
 
 _ELEMENT = re.compile(r"elements = \{ (.*?) \}", re.DOTALL)
-_COUNTERS = re.compile(r"^\[(\d+):(\d+)\] ")
 
 
 async def read_nftables(destination: Destination, outside: bool) -> Rule:

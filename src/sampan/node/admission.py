@@ -1,7 +1,7 @@
-"""Whether this node takes a pod that was assigned to it: its sysctls, selector, host ports, the room.
+"""Pod admission on the node (kubelet's lifecycle.PodAdmitHandler): sysctls, node selector, host ports, resources.
 
-The scheduler has looked at the same things, but pods may be bound by hand or by others. Pure; `pods.py` asks before it
-starts a worker. The words are upstream's, so that a rejected pod reads the same.
+The scheduler checks the same, but a pod may be bound by hand or by another scheduler. Pure; `pods.py` calls it before
+it starts a worker. Reasons and messages are upstream's.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

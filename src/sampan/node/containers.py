@@ -174,5 +174,5 @@ def _volume_mount(mount: VolumeMount, volumes: dict[str, Path], environment: dic
     sub_path = expand(mount.sub_path_expr, environment) if mount.sub_path_expr else mount.sub_path
     if sub_path:
         source = subpath.bind(source, sub_path, place)
-    read_only = mount.read_only or is_read_only(source)  # or crun would make a mount anew that is writable
+    read_only = mount.read_only or is_read_only(source)  # otherwise crun would remount a read-only source writable
     return Mount.bind(source, mount.mount_path, read_only=read_only, propagation=mount.mount_propagation)

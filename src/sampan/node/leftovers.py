@@ -1,4 +1,4 @@
-"""Everything a pod can have on its node, by uid alone, and how to be rid of it.
+"""Garbage collection of what a pod can have on its node, found by the pod's uid alone.
 
 A worker that ends its pod calls `remove` last (`pod_resources.py`). What could not be removed then, or was left by an
 agent that was killed, is found later: `of_unknown_pods` lists it, `clear` removes it, `sweep` does so again and again.

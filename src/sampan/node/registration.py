@@ -1,4 +1,4 @@
-"""This node in the API: its Node object, its conditions, and the Lease that says it is alive.
+"""Node registration: the Node object, its conditions, and the Lease that is the node's heartbeat.
 
 `node_object` and `node_status` are pure; `Registrar` writes what they say: the status when the API server's copy
 differs from it, whoever changed which (at least every five minutes), the Lease every ten seconds.

@@ -228,8 +228,12 @@ class PodWorker:
             return
         except Exception as error:
             log.exception("%s: starting container %s", self.pod.metadata.key, name)
-            self._node.event(self.pod, "Warning", "Failed", f"Error: {_told(error)}", name, init=self._is_init(name))
-            self._failed_to_start(name, before, UnexpectedFailure("CreateContainerError", _told(error), retry_after))
+            self._node.event(
+                self.pod, "Warning", "Failed", f"Error: {_error_message(error)}", name, init=self._is_init(name)
+            )
+            self._failed_to_start(
+                name, before, UnexpectedFailure("CreateContainerError", _error_message(error), retry_after)
+            )
             return
         begun = before.begin(run.id, run.image, run.image_id, run.at, container.image)
         self._put(name, replace(begun, backoff=backoff))
@@ -452,6 +456,6 @@ class PodWorker:
         loop.call_later(delay + 0.001, self._wake.set)
 
 
-def _told(error: Exception) -> str:
-    """An unexpected error for people: a message that says what kind it is."""
+def _error_message(error: Exception) -> str:
+    """The message for an unexpected error, with its type."""
     return f"{type(error).__name__}: {error}"

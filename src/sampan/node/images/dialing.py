@@ -1,9 +1,9 @@
-"""How registries are reached: in which network a connection is made, and in whose words it fails.
+"""Connections to image registries: selects the network namespace by the address, and words errors as Go's `net.Dial`.
 
-A cluster's own addresses are only ever looked for inside it; everything else, and every name, on the machine, since a
-socket keeps the network it was made in and so a node needs no way out for its images. The machine's loopback and what
-answers with its authority (cloud metadata) are not for a cluster's nodes: what decides is the address, after the name
-is resolved, so that neither a name nor a registry's redirect gets around it. Errors are worded as Go's `net.Dial` does.
+Addresses of the cluster are reached only inside it. All other addresses, and all names, are reached or resolved on the
+machine: a socket keeps the network namespace it was made in, so a node can pull images without outbound access. Nodes
+may not reach the machine's loopback and cloud metadata addresses. The check applies to the resolved address, so that
+neither a name nor a registry's redirect can bypass it.
 """
 
 import asyncio
@@ -28,25 +28,25 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ways:
-    """Where to connect from. `MACHINE` is one without a cluster: everything from the caller's own network."""
+    """From which network namespace to connect. `MACHINE` is for no cluster: always the caller's own namespace."""
 
     cluster: tuple[str, ...] = ()
-    """Networks that lie inside."""
+    """Networks of the cluster."""
     inside: Path | None = None
-    """The network namespace from which those are reached; None: the caller's own."""
+    """The network namespace for addresses of the cluster; None: the caller's own."""
     outside: Path | None = None
-    """The one from which everything else is reached; None: the caller's own."""
+    """The network namespace for all other addresses; None: the caller's own."""
     never: tuple[str, ...] = ()
-    """Networks that nothing is connected to."""
+    """Networks to which no connection is made."""
     loopback: tuple[Place, ...] = ("outside",)
-    """Whose loopback a loopback address means, in this order."""
+    """In which namespaces a loopback address is tried, in this order."""
 
 
 MACHINE = Ways()
 
 
 def places(address: str, ways: Ways) -> tuple[Place, ...]:
-    """Where to try an address; nowhere if it is not to be reached."""
+    """The places from which to try an address; empty if it must not be reached."""
     ip = _plain(ipaddress.ip_address(address.partition("%")[0]))
     if _is_in(ip, ways.cluster):
         return ("inside",)
@@ -56,7 +56,7 @@ def places(address: str, ways: Ways) -> tuple[Place, ...]:
 
 
 def _plain(ip: Address) -> Address:
-    """An IPv4 address in IPv6's clothes is one: the kernel connects to it as such."""
+    """The IPv4 address of an IPv4-mapped IPv6 address, since the kernel connects to that."""
     return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip
 
 
@@ -65,7 +65,7 @@ def _is_in(ip: Address, networks: Sequence[str]) -> bool:
 
 
 def through(ways: Ways) -> Dial:
-    """Connects as `ways` has it. Raises OSError whose text is as in Go: `dial tcp 10.0.0.1:80: connect: …`."""
+    """A dial function for `ways`. It raises OSError worded as in Go: `dial tcp 10.0.0.1:80: connect: …`."""
     namespaces = {"inside": ways.inside, "outside": ways.outside}
 
     async def dial(host: str, port: int) -> socket.socket:

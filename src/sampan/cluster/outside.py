@@ -1,15 +1,14 @@
-"""Names outside the cluster: questions asked on the nodes' LAN, answered by the machine's own name servers.
+"""DNS for names outside the cluster: queries from the nodes' LAN are forwarded to the machine's own name servers.
 
-The box may have no way out (`outbound.py`), and has none to the machine's loopback. But a socket keeps the network it
-was made in: one of the box listens at the LAN's gateway, where the nodes' resolv.conf points, and the supervisor, which
-lives outside, passes every question on to the servers that the machine's resolv.conf names (a stub on the loopback is
-as good as any) and the answer back, byte for byte.
+The box may have no outbound access (`outbound.py`), and none to the machine's loopback. But a socket keeps the network
+namespace it was made in: a socket of the box listens at the LAN's gateway, which the nodes' resolv.conf names, and the
+supervisor, which runs outside, forwards every query to the servers of the machine's resolv.conf (also to a stub on the
+loopback) and returns the answer unchanged.
 
     pod or cluster DNS ──► 10.2.2.1:53 in the box ══ supervisor ══► 127.0.0.53, 192.168.1.1 … outside
 
-Servers are asked in their order, the next one when one is silent or cannot answer, as resolv.conf(5) has it. One that
-stays silent is asked after its health, and until it answers again nobody waits for it: where a machine has no resolver,
-SERVFAIL comes at once.
+Servers are asked in order, as in resolv.conf(5): the next one if one times out or cannot answer. A server that keeps
+timing out is health-checked and skipped until it answers again: on a machine without a resolver, SERVFAIL is immediate.
 """
 
 from __future__ import annotations

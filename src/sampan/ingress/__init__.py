@@ -1,0 +1,1 @@
+"""The ingress controller: Ingress objects become the configuration of nginx."""

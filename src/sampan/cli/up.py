@@ -31,6 +31,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file; flags take precedence")
     add_timeout(parser)
     parser.add_argument("--node-local-dns", action="store_true", help="let a DNS server on each node answer its pods")
+    parser.add_argument(
+        "--ingress", action="store_true", help="serve Ingresses with nginx, in the place of ingress-nginx"
+    )
     parser.add_argument("--isolated", action="store_true", default=None, help="no way out to the machine's network")
     parser.add_argument(
         "--allow-host-loopback",
@@ -74,6 +77,8 @@ def _configuration(options: argparse.Namespace) -> ClusterConfig:
         fields |= {field: value for field, value in given.items() if value is not None}
         if options.node_local_dns and isinstance(dns := fields.get("dns", {}), dict):
             fields["dns"] = dns | {"nodeLocal": True}
+        if options.ingress:
+            fields["ingress"] = True
         if options.host_network:
             fields["hostNetwork"] = True
         if options.no_load_balancer and isinstance(balancer := fields.get("loadBalancer", {}), dict):

@@ -14,12 +14,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from sampan.api import nodes
+from sampan.api.apps_v1 import Deployment
 from sampan.api.core_v1 import Node, Pod
 from sampan.client import resources
 from sampan.client.config import Config
 from sampan.client.informer import Informer
 from sampan.client.rest import Client
 from sampan.cluster import addons
+from sampan.cluster.addons import coredns, ingress
+from sampan.cluster.addons.objects import SYSTEM
 from sampan.cluster.config import ClusterConfig
 from sampan.machinery import times
 from sampan.machinery.errors import AlreadyExists, StatusError
@@ -51,6 +54,8 @@ async def run(options: BootstrapOptions, ready: Ready) -> None:
             group.create_task(create_addons(client, options.cluster, ready_nodes))
             group.create_task(ready_nodes.wait(len(options.cluster.node_list)))
             group.create_task(_default_account(client))
+            if options.cluster.ingress:
+                group.create_task(_ingress_serves(client, ready))
             for server in options.cluster.dns_servers:
                 group.create_task(_dns_answers(client, options.cluster, server, ready))
         ready()
@@ -67,7 +72,7 @@ async def create_addons(client: Client, config: ClusterConfig, ready_nodes: _Rea
     for resource, obj in addons.objects(config):
         if resource == resources.DEPLOYMENTS:
             await ready_nodes.wait(obj["spec"]["replicas"])
-        await _until_done(lambda resource=resource, obj=obj: client.create(resource, obj, addons.SYSTEM))  # type: ignore[misc]
+        await _until_done(lambda resource=resource, obj=obj: client.create(resource, obj))  # type: ignore[misc]
 
 
 async def _until_done(attempt: Callable[[], Awaitable[object]]) -> None:
@@ -123,6 +128,19 @@ async def _default_account(client: Client) -> None:
     await _until_done(lambda: client.get(resources.SERVICE_ACCOUNTS, "default", "default"))
 
 
+async def _ingress_serves(client: Client, ready: Ready) -> None:
+    """All pods of the ingress controller are ready."""
+    while True:
+        try:
+            deployment = await client.get(resources.DEPLOYMENTS, ingress.CONTROLLER, ingress.NAMESPACE, Deployment)
+            if deployment.status.available_replicas >= deployment.spec.replicas:
+                break
+        except (StatusError, OSError):
+            pass
+        await asyncio.sleep(RETRY)
+    ready("Ingresses are served")
+
+
 async def _dns_answers(client: Client, config: ClusterConfig, server: str, ready: Ready) -> None:
     name = f"kubernetes.default.svc.{config.network.domain}"
     attempts = 0
@@ -136,9 +154,9 @@ async def _dns_answers(client: Client, config: ClusterConfig, server: str, ready
 
 async def _dns_pods(client: Client) -> str:
     """How the DNS pods are, in a line for the log."""
-    selector = ",".join(f"{key}={value}" for key, value in addons.DNS_LABELS.items())
+    selector = ",".join(f"{key}={value}" for key, value in coredns.LABELS.items())
     try:
-        found = await client.list(resources.PODS, addons.SYSTEM, label_selector=selector, type=Pod)
+        found = await client.list(resources.PODS, SYSTEM, label_selector=selector, type=Pod)
     except (StatusError, OSError) as error:
         return str(error)
     return ", ".join(f"{pod.metadata.name}: {_state(pod)}" for pod in found.items) or "it has no pods"

@@ -6,6 +6,7 @@ A file holds the same fields in camelCase:
     nodes: 3              # or a list: [{name: edge, labels: {zone: a}, taints: [{key: edge, effect: NoSchedule}]}]
     apiPort: 6443
     dns: {nodeLocal: true}
+    ingress: true         # the ingress controller, as class nginx
     isolated: true        # no way out to the machine's network; or allowHostLoopback: true (`outbound.py`)
     hostNetwork: true     # the machine itself reaches nodes, pods and Services (docs/reach.md)
     network: {nodes: 10.2.2.0/24, pods: 10.244.0.0/16, services: 10.96.0.0/12, domain: cluster.local}
@@ -113,6 +114,7 @@ class ClusterConfig(_Data, frozen=True):
     proxy_mode: ProxyMode = "nftables"
     network: Network = Network()
     dns: DNS = DNS()
+    ingress: bool = False
     isolated: bool = False
     allow_host_loopback: bool = False
     host_network: bool = False

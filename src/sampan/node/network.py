@@ -47,6 +47,8 @@ NODE_SYSCTLS = {
     "net.ipv4.conf.default.send_redirects": 0,
     "net.ipv6.conf.default.disable_ipv6": 1,
 }
+POD_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": 0}
+"""As containerd 2 has it: in a pod of its own network every user may listen on every port."""
 _NO_DEVICE = 19
 _NOT_THERE = 3
 
@@ -215,6 +217,7 @@ class PodNetwork:
                 libc.sethostname(hostname)
             if "net" in record.kinds:
                 inside.append(RouteSocket())
+                sysctl.write_all(POD_SYSCTLS, optional=True)
             sysctl.write_all(sysctls)
 
         if record.kinds:

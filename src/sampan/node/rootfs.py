@@ -7,6 +7,7 @@ of the image share (`mask_layers.py`). The runtime gets the path of the joined d
 import errno
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from sampan.kernel import mounts
@@ -48,18 +49,15 @@ def _join(image: Image, directory: Path, merged: Path, mask_layers: Path, *, kee
     if not upper.exists():
         upper.mkdir(mode=0o755)
         shutil.copystat(image.layers[0], upper)
-    for name, text in image.files.items():
-        inside = Path(name).relative_to("/")
-        make_parents(inside.parent, upper, image.layers)
-        (upper / inside).write_text(text)
+    _place(image, Path("/"), upper, image.layers)
     hiding = mask_layer(mask_layers, image.hidden, image.layers)
     layers = (hiding, *image.layers) if hiding else image.layers
     mounts.overlay(layers, upper, work, merged, options=_ONE_DEVICE)
     for path in image.separate:
-        _join_separate(path, directory, merged / path.relative_to("/"), keep=keep)
+        _join_separate(image, path, directory, merged / path.relative_to("/"), keep=keep)
 
 
-def _join_separate(path: Path, directory: Path, target: Path, *, keep: bool) -> None:
+def _join_separate(image: Image, path: Path, directory: Path, target: Path, *, keep: bool) -> None:
     """Show a file system of its own below a writable layer, too; as it is and read-only where overlayfs refuses it."""
     own = directory / "separate" / path.name
     if own.exists() and not keep:
@@ -71,10 +69,32 @@ def _join_separate(path: Path, directory: Path, target: Path, *, keep: bool) -> 
     if not upper.exists():
         upper.mkdir()
         shutil.copystat(path, upper)
+    _place(image, path, upper, (path,))
     try:
         mounts.overlay([path], upper, work, target, options=_ONE_DEVICE)
     except OSError:
         mounts.bind(path, target, read_only=True)
+
+
+def _place(image: Image, root: Path, upper: Path, layers: Sequence[Path]) -> None:
+    """Put the image's own files and directories below `root` into its writable layer."""
+
+    def is_here(path: Path) -> bool:
+        return root in path.parents and (root != Path("/") or not any(one in path.parents for one in image.separate))
+
+    for directory in image.directories:
+        if is_here(Path(directory.path)):
+            inside = Path(directory.path).relative_to(root)
+            make_parents(inside, upper, layers)
+            os.chmod(upper / inside, directory.mode)
+            os.chown(upper / inside, directory.owner, directory.owner)
+    for name, text in image.files.items():
+        if is_here(Path(name)):
+            inside = Path(name).relative_to(root)
+            make_parents(inside.parent, upper, layers)
+            (upper / inside).write_text(text)
+            if text.startswith("#!"):
+                os.chmod(upper / inside, 0o755)
 
 
 def _join_in_memory(image: Image, directory: Path, merged: Path, first: OSError) -> None:

@@ -78,7 +78,7 @@ class Recording:
     def __init__(self) -> None:
         self.created: list[str] = []
 
-    async def create(self, resource: Resource, obj: Object, _: str) -> None:
+    async def create(self, resource: Resource, obj: Object) -> None:
         self.created.append(f"{resource.kind} {objects.name(obj)}")
 
 

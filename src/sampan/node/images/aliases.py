@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from sampan.node.images import busybox
+from sampan.node.images import builtin, busybox
 from sampan.node.images.reference import Reference
 from sampan.node.images.types import ImageError
 
@@ -52,6 +52,8 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str] = {}
     alone: bool = False
     """Containers see `program`, which must be a static busybox, in place of the machine's root."""
+    builtin: str = ""
+    """The built-in image that it is, whatever the other fields say."""
 
     def applies(self) -> bool:
         found = shutil.which(self.program)
@@ -75,6 +77,16 @@ TABLE = (
     Alias(names=("haproxy",), program="haproxy", command=("haproxy", "-f", "/usr/local/etc/haproxy/haproxy.cfg")),
     Alias(names=("mysql", "mariadb"), program="mysqld", command=("mysqld", "--user=mysql", "--bind-address=0.0.0.0")),
     Alias(names=("postgres",), program="postgres", command=("postgres",)),
+    Alias(
+        names=(
+            "quay.io/kubernetes-ingress-controller/nginx-ingress-controller",
+            "us.gcr.io/k8s-artifacts-prod/ingress-nginx/controller",
+            "k8s.gcr.io/ingress-nginx/controller",
+            "registry.k8s.io/ingress-nginx/controller",
+        ),
+        program="nginx",
+        builtin=builtin.INGRESS,
+    ),
 )
 
 

@@ -1,25 +1,31 @@
 """Images that need no registry: the machine's own root, and the same with Sampan's own interpreter in it.
 
+`sampan-ingress` is the latter as images of ingress-nginx are made: its entry point takes the program from the
+arguments, the user 101 writes nginx's configuration, and the programs that manifests name are there.
+
 Their containers see the machine's programs read-only below a writable layer of their own. What is not program stays
 hidden, wherever it really is: users' homes, temporary files, Sampan's state, passwords, private keys, other services'
 data and logs. Programs' directories in /var/lib and /var/log are there, but empty.
 """
 
 import glob
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import sampan
 from sampan.kernel import mounts
-from sampan.node.images.types import Image, ImageConfig
+from sampan.node.images.types import Directory, Image, ImageConfig
 from sampan.node.runtime.oci import DEFAULT_PATH
 from sampan.node.runtime.types import Mount
 
 HOST = "host"
 SAMPAN = "sampan"
-NAMES = (HOST, SAMPAN)
+INGRESS = "sampan-ingress"
+NAMES = (HOST, SAMPAN, INGRESS)
 START = "from sampan.cli.main import main; raise SystemExit(main())"
 _SECRET = """
     /root /home /tmp /var/tmp /run /var/lib /var/log /var/spool /var/backups /var/mail /etc/ssl/private
@@ -27,6 +33,8 @@ _SECRET = """
 """
 _SECRET_PATTERNS = ("/etc/ssh/ssh_host_*_key", "/etc/security/opasswd*", "/etc/NetworkManager/system-connections")
 _WRITABLE = (Path("/tmp"), Path("/var/tmp"))
+INGRESS_USER = 101
+"""www-data in images of ingress-nginx; its manifests say it by number."""
 SYSTEM_DIRECTORIES = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/opt", "/srv", "/var", "/nix")
 
 
@@ -78,6 +86,30 @@ def own(hidden: Sequence[Path]) -> Image:
         hidden=base.hidden,
         mounts=(*base.mounts, *(_read_only(path) for path in _own_directories())),
     )
+
+
+def ingress(hidden: Sequence[Path], *, reference: str = INGRESS) -> Image:
+    """The machine's nginx under Sampan's controller, in the place of an image of ingress-nginx."""
+    base = own(hidden)
+    command = " ".join(shlex.quote(word) for word in base.config.entrypoint)
+    return replace(
+        base,
+        id=f"host:{reference}",
+        reference=reference,
+        config=replace(base.config, entrypoint=(), command=("/nginx-ingress-controller",)),
+        files={
+            "/nginx-ingress-controller": f'#!/bin/sh\nexec {command} ingress "$@"\n',
+            "/wait-shutdown": f"#!/bin/sh\nexec {command} ingress wait-shutdown\n",
+        },
+        directories=(*_ways_to_own(base.hidden), Directory("/etc/nginx", INGRESS_USER), Directory("/etc/ingress", INGRESS_USER)),
+    )
+
+
+def _ways_to_own(hidden: Sequence[Path]) -> Iterator[Directory]:
+    """Directories above Sampan's own, which other users than root may pass in this image."""
+    above = {parent for path in _own_directories() for parent in path.parents}
+    closed = (path for path in sorted(above) if path.stat().st_mode & 0o001 == 0 or path in hidden)
+    return (Directory(str(path), mode=0o711) for path in closed)
 
 
 def _packages() -> list[Path]:

@@ -113,7 +113,8 @@ class ImageStore:
         return self._image(full, ident)
 
     def _builtin(self, name: str) -> Image:
-        return builtin.own(self.hidden) if name == builtin.SAMPAN else builtin.host(self.hidden)
+        make = {builtin.SAMPAN: builtin.own, builtin.INGRESS: builtin.ingress}.get(name, builtin.host)
+        return make(self.hidden)
 
     def _aliases_of(self, reference: Reference) -> tuple[Image | None, Image | None]:
         """The image as the user's own table has it, and as the built-in one has it."""
@@ -125,6 +126,8 @@ class ImageStore:
         alias = aliases.find(reference, table)
         if alias is None:
             return None
+        if alias.builtin:
+            return builtin.ingress(self.hidden, reference=str(reference))
         config = ImageConfig(alias.entrypoint, alias.command, alias.env, alias.working_dir)
         image = builtin.host(self.hidden, reference=str(reference), config=config, files=alias.files)
         if alias.alone:

@@ -26,6 +26,16 @@ class ImageConfig:
     labels: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """A directory on top of an image's layers; what is in it below stays visible."""
+
+    path: str
+    owner: int = 0
+    """User and group id."""
+    mode: int = 0o755
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """An image that is present: where its layers are, and how to run it."""
@@ -44,7 +54,9 @@ class Image:
     hidden: tuple[Path, ...] = ()
     """Directories of the lower layers that containers must see empty."""
     files: dict[str, str] = field(default_factory=dict)
-    """Files by path that every container of this image gets on top of the layers."""
+    """Files by path that every container of this image gets on top of the layers; scripts (#!) are executable."""
+    directories: tuple[Directory, ...] = ()
+    """Directories that these containers find with an owner and a mode of their own, parents first."""
     mounts: tuple[Mount, ...] = ()
     """Mounts that belong to the image; they come before the volumes."""
     size: int = 0

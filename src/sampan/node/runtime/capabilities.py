@@ -27,20 +27,28 @@ DEFAULT = frozenset(
     }
 )  # fmt: skip
 
+_BIND = "CAP_NET_BIND_SERVICE"
+
 
 def capabilities(security: Security, *, root: bool, held: Set[str] = frozenset(ALL)) -> dict[str, list[str]]:
-    """The capability sets of a process; a user other than root gets them only where programs can ask for them."""
+    """The capability sets of a process; a user other than root gets them only where programs can ask for them.
+
+    NET_BIND_SERVICE, if the container adds it, comes without asking: images give it to a server by a file capability,
+    which programs of this machine, standing in for such an image, do not have.
+    """
+    added, dropped = _normalized(security.add_capabilities), _normalized(security.drop_capabilities)
     if security.privileged:
         names = set(ALL)
     else:
-        added, dropped = _normalized(security.add_capabilities), _normalized(security.drop_capabilities)
         names = set(ALL if "ALL" in added else DEFAULT)
         if "ALL" in dropped:
             names = set()
         names = (names | added) - dropped
     ordered = [name for name in ALL if name in names and name in held]
-    effective = ordered if root else []
-    return {"bounding": ordered, "effective": effective, "permitted": effective, "inheritable": []}
+    if root:
+        return {"bounding": ordered, "effective": ordered, "permitted": ordered, "inheritable": []}
+    kept = [name for name in ordered if name == _BIND and name in added]
+    return {"bounding": ordered} | dict.fromkeys(("effective", "permitted", "inheritable", "ambient"), kept)
 
 
 @cache

@@ -1,14 +1,14 @@
 """DNS on each node as an add-on: DaemonSet `node-local-dns`, named and placed as upstream's NodeLocal DNSCache.
 
 Its pods share the network of their node, where `nodelocal.py` makes the address that pods ask first. They know the
-cluster's names themselves (docs/adr/0010); `addons.py` adds them where the configuration says so.
+cluster's names themselves (docs/adr/0010).
 """
 
 from __future__ import annotations
 
 from sampan.client import resources
-from sampan.client.resources import Resource
-from sampan.cluster import addons
+from sampan.cluster.addons import coredns
+from sampan.cluster.addons.objects import Created, binding, described
 from sampan.cluster.config import NODE_LOCAL_ADDRESS, ClusterConfig
 from sampan.dns import defaults
 from sampan.machinery.objects import Object
@@ -17,29 +17,19 @@ NAME = "node-local-dns"
 LABELS = {"k8s-app": NAME}
 
 
-def objects(config: ClusterConfig) -> list[tuple[Resource, Object]]:
+def objects(config: ClusterConfig) -> list[Created]:
     """What to create, in this order."""
     corefile = defaults.node_local(config.network.domain, NODE_LOCAL_ADDRESS)
     return [
-        (resources.SERVICE_ACCOUNTS, addons.described("v1", "ServiceAccount", NAME)),
-        (resources.CLUSTER_ROLE_BINDINGS, _binding()),
-        (resources.CONFIG_MAPS, addons.described("v1", "ConfigMap", NAME, data={"Corefile": corefile})),
+        (resources.SERVICE_ACCOUNTS, described("v1", "ServiceAccount", NAME)),
+        (resources.CLUSTER_ROLE_BINDINGS, binding("ClusterRoleBinding", f"system:{NAME}", coredns.ROLE, NAME)),
+        (resources.CONFIG_MAPS, described("v1", "ConfigMap", NAME, data={"Corefile": corefile})),
         (resources.DAEMON_SETS, _daemon_set()),
     ]
 
 
-def _binding() -> Object:
-    return addons.described(
-        "rbac.authorization.k8s.io/v1",
-        "ClusterRoleBinding",
-        f"system:{NAME}",
-        roleRef={"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": addons.DNS_ROLE},
-        subjects=[{"kind": "ServiceAccount", "name": NAME, "namespace": addons.SYSTEM}],
-    )
-
-
 def _daemon_set() -> Object:
-    return addons.described(
+    return described(
         "apps/v1",
         "DaemonSet",
         NAME,

@@ -89,7 +89,10 @@ class LoadBalancing:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Endpoints of one port of a Service under one way of balancing. `name` is unique in a Configuration."""
+    """Endpoints of one port of a Service under one way of balancing. `name` is unique in a Configuration.
+
+    A Service or port that does not exist is a Backend without endpoints: its coming and going changes no structure.
+    """
 
     name: str
     key: BackendKey
@@ -123,6 +126,8 @@ class Certificate:
     name: str
     certificate: bytes
     key: bytes = field(repr=False)
+    not_after: int = 0
+    """Seconds since 1970."""
 
 
 # --- text with variables
@@ -313,6 +318,9 @@ class Filters:
     rewrite_log: bool = False
     snippet: str = ""
     """Raw nginx configuration, only where the administrator allows it."""
+    denied: str = ""
+    """Why nothing is let through: every request is answered with 503."""
+    push_preload: bool = False
 
 
 # --- hosts and routes
@@ -321,7 +329,8 @@ class Filters:
 class PathType(Enum):
     EXACT = "Exact"
     PREFIX = "Prefix"
-    """By path elements: /a matches /a and /a/b, not /ab."""
+    """By path elements: /a matches /a and /a/b, not /ab. The value ends in no slash, except "/" itself. Where a host also
+    has an EXACT route of the same value, that one takes /a."""
     REGEX = "Regex"
     """A case-insensitive regular expression that matches from the start of the path."""
 
@@ -348,6 +357,9 @@ class Route:
     filters: Filters = Filters()
     proxying: Proxying = Proxying()
     upstream_tls: UpstreamTLS | None = None
+    is_default: bool = False
+    """The route takes what no path of the host matches. Its backend is a default backend; without one the answer is
+    404."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,6 +410,8 @@ class Host:
     app_root: str = ""
     """Where a request for exactly / is redirected to."""
     snippet: str = ""
+    source: Source = Source()
+    """The Ingress that has made this host: the oldest one that names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,3 +463,8 @@ class Configuration:
     default_backend: str = ""
     streams: tuple[Stream, ...] = ()
     settings: Settings = Settings()
+    request_headers: tuple[tuple[str, Text], ...] = ()
+    """Sent to every backend (the ConfigMap that proxy-set-headers names)."""
+    response_headers: tuple[tuple[str, Text], ...] = ()
+    """Added to every answer (the ConfigMap that add-headers names)."""
+    stream_snippets: tuple[tuple[Source, str], ...] = ()

@@ -197,3 +197,43 @@ def test_limit_ranges_bound_amounts(pods: Registry, services: FakeServices, limi
     with pytest.raises(Forbidden) as refused:
         pods.create(pod({"resources": {"requests": {"cpu": "50m"}, "limits": {"cpu": "80m"}}}))
     assert message in refused.value.message
+
+
+def ingress(class_name: str | None = None, **annotations: str) -> Object:
+    spec: Object = {"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}
+    if class_name is not None:
+        spec["ingressClassName"] = class_name
+    names = {key.replace("_", "/"): value for key, value in annotations.items()}
+    return {"metadata": {"name": "web", "namespace": "default", "annotations": names}, "spec": spec}
+
+
+def ingress_class(name: str, created: str, default: str = "true") -> Object:
+    annotations = {"ingressclass.kubernetes.io/is-default-class": default}
+    meta = {"name": name, "creationTimestamp": created, "annotations": annotations}
+    return {"metadata": meta, "spec": {"controller": "a.io/b"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (ingress(), "new"),
+        (ingress("other"), "other"),
+        (ingress(**{"kubernetes.io/ingress.class": "old"}), None),
+    ],
+)
+def test_an_ingress_without_a_class_gets_the_newest_default_one(given: Object, expected: str | None) -> None:
+    classes = [
+        ingress_class("old", "2026-01-01T00:00:00Z"),
+        ingress_class("new", "2026-02-01T00:00:00Z"),
+        ingress_class("newer-but-not-default", "2026-03-01T00:00:00Z", "false"),
+    ]
+    services = FakeServices(
+        objects={("ingressclasses.networking.k8s.io", "", one["metadata"]["name"]): one for one in classes}
+    )
+    created = Registry("ingresses.networking.k8s.io", services).create(given)
+    assert created["spec"].get("ingressClassName") == expected
+
+
+def test_without_a_default_class_an_ingress_has_none() -> None:
+    created = Registry("ingresses.networking.k8s.io", FakeServices()).create(ingress())
+    assert "ingressClassName" not in created["spec"]

@@ -264,6 +264,21 @@ WORKLOADS: list[tuple[str, str, Object, str]] = [
         "spec: Invalid value: null: either `defaultBackend` or `rules` must be specified",
     ),
     (
+        "an ingress class whose controller has no domain",
+        "ingressclasses.networking.k8s.io",
+        {"metadata": {"name": "x"}, "spec": {"controller": "nginx"}},
+        'spec.controller: Invalid value: "nginx": must be a domain-prefixed path (such as "acme.io/foo")',
+    ),
+    (
+        "an ingress class with parameters of a namespace, but which?",
+        "ingressclasses.networking.k8s.io",
+        {
+            "metadata": {"name": "x"},
+            "spec": {"controller": "a.io/b", "parameters": {"kind": "K", "name": "n", "scope": "Namespace"}},
+        },
+        "spec.parameters.namespace: Required value",
+    ),
+    (
         "a key with a slash",
         "configmaps",
         {"metadata": {"name": "x"}, "data": {"a/b": "c"}},

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from sampan.apiserver.registry import variants
 from sampan.apiserver.registry.events import EventStrategy, NewEventStrategy
 from sampan.apiserver.registry.generic import TableStrategy
+from sampan.apiserver.registry.ingresses import IngressStrategy
 from sampan.apiserver.registry.jobs import JobStrategy
 from sampan.apiserver.registry.namespaces import NamespaceStrategy
 from sampan.apiserver.registry.pods import PodStrategy
@@ -38,7 +39,7 @@ STRATEGIES: Mapping[tuple[str, str], type[Strategy]] = {
     ("coordination.k8s.io", "Lease"): variants.LeaseStrategy,
     ("discovery.k8s.io", "EndpointSlice"): variants.EndpointSliceStrategy,
     ("events.k8s.io", "Event"): NewEventStrategy,
-    ("networking.k8s.io", "Ingress"): variants.IngressStrategy,
+    ("networking.k8s.io", "Ingress"): IngressStrategy,
     ("policy", "PodDisruptionBudget"): variants.DisruptionBudgetStrategy,
     (_RBAC, "ClusterRole"): variants.CreatedByUpdate,
     (_RBAC, "ClusterRoleBinding"): variants.CreatedByUpdate,

@@ -110,10 +110,6 @@ class StatefulSetStrategy(StatusAtFirst):
     initial_status: ClassVar[Mapping[str, Any]] = {"replicas": 0, "availableReplicas": 0}
 
 
-class IngressStrategy(StatusAtFirst):
-    initial_status: ClassVar[Mapping[str, Any]] = {"loadBalancer": {}}
-
-
 class DisruptionBudgetStrategy(StatusAtFirst):
     allow_unconditional_update: ClassVar[bool] = False
     initial_status: ClassVar[Mapping[str, Any]] = {

@@ -44,6 +44,7 @@ RULES: Mapping[tuple[str, str], Rules] = {
     ("coordination.k8s.io", "Lease"): cluster.LEASES,
     ("discovery.k8s.io", "EndpointSlice"): endpoints.ENDPOINT_SLICES,
     ("networking.k8s.io", "Ingress"): ingresses.INGRESSES,
+    ("networking.k8s.io", "IngressClass"): ingresses.INGRESS_CLASSES,
     ("networking.k8s.io", "NetworkPolicy"): network_policies.NETWORK_POLICIES,
     ("policy", "PodDisruptionBudget"): access.DISRUPTION_BUDGETS,
     (_RBAC, "ClusterRoleBinding"): access.ROLE_BINDINGS,

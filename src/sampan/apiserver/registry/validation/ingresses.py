@@ -1,7 +1,9 @@
-"""Checks of Ingresses: hosts, paths and backends."""
+"""Checks of Ingresses (hosts, paths, backends, the addresses in their status) and of their classes."""
+
+import re
 
 from sampan.apiserver.registry.validation.addresses import is_address
-from sampan.apiserver.registry.validation.rules import Errors, Rules, named, port
+from sampan.apiserver.registry.validation.rules import Errors, Rules, immutable, named, one_of, port
 from sampan.machinery import names
 from sampan.machinery.errors import FieldError
 from sampan.machinery.objects import Object
@@ -9,6 +11,9 @@ from sampan.machinery.objects import Object
 _PATH_TYPES = ("Exact", "ImplementationSpecific", "Prefix")
 _PATH_SEQUENCES = ("//", "/./", "/../", "%2f", "%2F")
 _PATH_ENDINGS = ("/..", "/.")
+_MAX_CONTROLLER = 250
+_PATH = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+"
+_PATH_CHARACTERS = re.compile(_PATH)
 
 
 def _ingress(obj: Object) -> Errors:
@@ -118,4 +123,70 @@ def _service_backend_errors(service: Object, path: str) -> Errors:
     return errors
 
 
+def status_errors(obj: Object) -> Errors:
+    """What is wrong with the addresses in an Ingress's status."""
+    balancer = (obj.get("status") or {}).get("loadBalancer") or {}
+    errors: Errors = []
+    for index, one in enumerate(balancer.get("ingress") or ()):
+        path = f"status.loadBalancer.ingress[{index}]"
+        if (ip := one.get("ip")) and not is_address(ip):
+            errors.append(
+                FieldError.invalid(f"{path}.ip", ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
+            )
+        if host := one.get("hostname"):
+            errors += named(names.dns1123_subdomain, host, f"{path}.hostname")
+            if is_address(host):
+                errors.append(FieldError.invalid(f"{path}.hostname", host, "must be a DNS name, not an IP address"))
+    return errors
+
+
+def _ingress_class(obj: Object) -> Errors:
+    spec = obj.get("spec") or {}
+    controller, parameters = spec.get("controller") or "", spec.get("parameters")
+    errors: Errors = []
+    if len(controller) > _MAX_CONTROLLER:
+        errors.append(FieldError.too_long("spec.controller", _MAX_CONTROLLER))
+    errors += _domain_prefixed_path_errors(controller, "spec.controller")
+    return errors + (_parameters_errors(parameters, "spec.parameters") if parameters is not None else [])
+
+
+def _domain_prefixed_path_errors(value: str, path: str) -> Errors:
+    if not value:
+        return [FieldError.required(path)]
+    domain, slash, rest = value.partition("/")
+    if not slash or not domain or not rest:
+        return [FieldError.invalid(path, value, 'must be a domain-prefixed path (such as "acme.io/foo")')]
+    errors = named(names.dns1123_subdomain, domain, path)
+    if not _PATH_CHARACTERS.fullmatch(rest):
+        errors.append(FieldError.invalid(path, value, f"Invalid path (regex used for validation is '{_PATH}')"))
+    return errors
+
+
+def _parameters_errors(parameters: Object, path: str) -> Errors:
+    errors: Errors = []
+    if group := parameters.get("apiGroup"):
+        errors += named(names.dns1123_subdomain, group, f"{path}.apiGroup")
+    for field in ("kind", "name"):
+        if not parameters.get(field):
+            errors.append(FieldError.required(f"{path}.{field}"))
+        else:
+            errors += named(names.path_segment, parameters[field], f"{path}.{field}")
+    scope, namespace = parameters.get("scope"), parameters.get("namespace")
+    errors += one_of(scope, ("Cluster", "Namespace"), f"{path}.scope")
+    if scope == "Namespace" and not namespace:
+        message = "`parameters.namespace` is required when scope is set to 'Namespace'"
+        errors.append(FieldError.required(f"{path}.namespace", message))
+    elif scope == "Namespace":
+        errors += named(names.dns1123_label, namespace or "", f"{path}.namespace")
+    elif scope == "Cluster" and namespace is not None:
+        errors.append(FieldError.forbidden(f"{path}.namespace", "should not be set when scope is set to 'Cluster'"))
+    return errors
+
+
+def _ingress_class_update(new: Object, old: Object) -> Errors:
+    changed, original = (one.get("spec") or {} for one in (new, old))
+    return _ingress_class(new) + immutable(changed.get("controller"), original.get("controller"), "spec.controller")
+
+
 INGRESSES = Rules(_ingress_create, lambda new, old: _ingress(new))
+INGRESS_CLASSES = Rules(_ingress_class, _ingress_class_update)

@@ -54,7 +54,7 @@ def _cluster_rules() -> list[Object]:
         allow("", "services", "list watch"),
         allow("", "nodes namespaces", "get list watch"),
         allow("discovery.k8s.io", "endpointslices", "list watch"),
-        allow("networking.k8s.io", "ingresses ingressclasses", "list watch"),
+        allow("networking.k8s.io", "ingresses ingressclasses", "get list watch"),
         allow("networking.k8s.io", "ingresses/status", "update"),
         allow("", "events", "create patch"),
     ]

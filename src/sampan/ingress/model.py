@@ -329,8 +329,8 @@ class Filters:
 class PathType(Enum):
     EXACT = "Exact"
     PREFIX = "Prefix"
-    """By path elements: /a matches /a and /a/b, not /ab. The value ends in no slash, except "/" itself. Where a host also
-    has an EXACT route of the same value, that one takes /a."""
+    """By path elements: /a matches /a and /a/b, not /ab. The value ends in no slash, except "/" itself. Where a host
+    also has an EXACT route of the same value, that one takes /a."""
     REGEX = "Regex"
     """A case-insensitive regular expression that matches from the start of the path."""
 

@@ -284,6 +284,7 @@ class Proxying:
     http_version: Literal["1.0", "1.1"] | None = None
     cookie_domain: tuple[str, str] | None = None
     cookie_path: tuple[str, str] | None = None
+    """Of backends' cookies: what is rewritten, and to what; ("off", "") is nothing."""
     redirect: tuple[str, str] | None = None
     """Location headers of the backend that begin with the first are rewritten to the second; ("default", "") is nginx's
     own rule."""

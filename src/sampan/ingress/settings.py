@@ -211,7 +211,7 @@ _TLS = (
     _flag("ssl-session-tickets", False, "session tickets"),
     _refused("ssl-session-ticket-key", "key of session tickets", "nginx makes one of its own at each start"),
     _time("ssl-session-timeout", "10m", "how long sessions are kept"),
-    _text("ssl-dh-param", _unless_empty(_reference), "", "Secret with dhparam.pem", "namespace/name"),
+    _refused("ssl-dh-param", "Secret with dhparam.pem", "key exchange is by elliptic curves only"),
     _bytes("ssl-buffer-size", "4k", "size of TLS records"),
     _flag("ssl-reject-handshake", False, "end handshakes for hosts that nobody serves"),
     _refused("ssl-early-data", "TLS 1.3 early data", "requests could be replayed"),

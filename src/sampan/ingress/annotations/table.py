@@ -122,14 +122,14 @@ def _error_page(text: str) -> Text:
     return values.absolute_url_with_variables(text)
 
 
-def _from_to(allowed: str) -> Callable[[str], tuple[str, str] | None]:
-    """`off` is None."""
+def _from_to(allowed: str) -> Callable[[str], tuple[str, str]]:
+    """Two words; `off` is ("off", "")."""
     words = values.tokens(allowed, "letters, digits and - . _ ~ / : ? & =")
 
-    def parse(text: str) -> tuple[str, str] | None:
+    def parse(text: str) -> tuple[str, str]:
         found = words(text)
         if found == ("off",):
-            return None
+            return "off", ""
         if len(found) != 2:
             raise ValueError('must be "off" or two words')
         return found[0], found[1]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sampan.ingress.model import Listeners
+from sampan.ingress.model import Listeners, Text
 from sampan.ingress.nginx.directives import Node, render
 from sampan.ingress.nginx.values import Values
 
@@ -50,6 +50,8 @@ class Globals:
     default_backend: str
     default_backend_key: tuple[str, str, str] = ("", "", "")
     resolvers: tuple[str, ...] = ()
+    request_headers: tuple[tuple[str, Text], ...] = ()
+    response_headers: tuple[tuple[str, Text], ...] = ()
 
 
 @dataclass(slots=True)

@@ -189,6 +189,21 @@ def parse(text: str) -> tuple[Directive, ...]:
     return tuple(_Reader(text).directives(nested=False))
 
 
+def snippet(text: str) -> tuple[Directive, ...]:
+    """Raw configuration as a tree: it cannot end the block it is in. Raises Unrenderable."""
+    try:
+        return tuple(_as_written(node) for node in parse(text))
+    except (ValueError, RecursionError) as problem:
+        raise Unrenderable(f"a snippet is no configuration: {problem}") from None
+
+
+def _as_written(node: Directive) -> Directive:
+    kind = Expression if node.name == "if" else Verbatim
+    inside = node.block
+    block = None if inside is None else tuple(_as_written(inner) for inner in inside if isinstance(inner, Directive))
+    return Directive(node.name, tuple(kind(argument) for argument in node.arguments), block, node.lua)
+
+
 class _Reader:
     def __init__(self, text: str) -> None:
         self._text, self._at = text, 0

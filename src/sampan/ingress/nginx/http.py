@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sampan.ingress.nginx.context import PLAIN, Globals
-from sampan.ingress.nginx.directives import Expression, Node, Verbatim, d, lua
+from sampan.ingress.nginx.directives import Expression, Node, Verbatim, d, expression, lua, snippet
 from sampan.ingress.nginx.values import Values, on_off, template
 
 X = Expression
@@ -46,14 +46,16 @@ def http_settings(g: Globals, workers: int) -> Iterator[Node]:
     yield from _variables(g)
     yield from _logs(g)
     yield from _compression(v)
-    yield from _proxying(v)
+    yield from _proxying(g)
     yield from _client_address(g)
     yield from _blocks(v)
     yield from upstream(v, PLAIN)
+    if raw := v.text("http-snippet"):
+        yield from snippet(raw)
 
 
 def _lua(g: Globals) -> Iterator[Node]:
-    sizes = {"backends": "64m", "certificates": "64m"}
+    sizes = {"backends": "64m", "certificates": "64m", "digests": "5m"}
     for entry in g.values.words("lua-shared-dicts"):
         name, _, size = entry.partition(":")
         known = {"configuration_data": "backends", "certificate_data": "certificates"}.get(name.strip())
@@ -76,6 +78,7 @@ def _basics(g: Globals) -> Iterator[Node]:
     v = g.values
     yield d("uninitialized_variable_warn", "off")
     yield d("aio", "threads")
+    yield d("aio_write", on_off(v.flag("enable-aio-write", True)))
     yield d("tcp_nopush", "on")
     yield d("tcp_nodelay", "on")
     yield d("log_subrequest", "on")
@@ -101,10 +104,6 @@ def _basics(g: Globals) -> Iterator[Node]:
         yield d("resolver", *g.resolvers, "valid=30s", *(["ipv6=off"] if v.flag("disable-ipv6-dns", False) else []))
     yield d("limit_req_status", v.number("limit-req-status-code", 503))
     yield d("limit_conn_status", v.number("limit-conn-status-code", 503))
-    if rate := v.number("limit-rate", 0):
-        yield d("limit_rate", rate)
-    if after := v.number("limit-rate-after", 0):
-        yield d("limit_rate_after", after)
 
 
 def _clients(v: Values) -> Iterator[Node]:
@@ -209,14 +208,21 @@ def access_log(g: Globals, own: bool) -> Iterator[Node]:
     Lines are written in atomic pieces of at most PIPE_BUF, each second.
     """
     v = g.values
-    if own and not v.flag("disable-access-log", False):
+    if own and not v.flag("disable-access-log", False) and not v.flag("disable-http-access-log", False):
         if v.flag("enable-syslog", False):
             target = f"syslog:server={v.text('syslog-host')}:{v.number('syslog-port', 514)}"
             yield d("access_log", target, "upstreaminfo", X("if=$loggable"))
         else:
-            yield d("access_log", Verbatim(v.text("access-log-path", "/dev/stdout")), "upstreaminfo",
+            yield d("access_log", log_path(v, "/dev/stdout", "http-access-log-path", "access-log-path"), "upstreaminfo",
                     *(v.words("access-log-params") or ("buffer=4k", "flush=1s")), X("if=$loggable"))  # fmt: skip
     yield d("access_log", Verbatim(g.paths.records), "record", "buffer=64k", "flush=1s")
+
+
+def log_path(v: Values, instead: str, *keys: str) -> str:
+    """The file of the first key that names one. The standard files mean `instead`, as in ingress-nginx's image."""
+    path = next((text for key in keys if (text := v.text(key))), "")
+    standard = ("", "/var/log/nginx/access.log", "/var/log/nginx/error.log")
+    return Verbatim(instead if path in standard else path)
 
 
 def _compression(v: Values) -> Iterator[Node]:
@@ -232,7 +238,8 @@ def _compression(v: Values) -> Iterator[Node]:
             yield d("gzip_disable", Verbatim(pattern))
 
 
-def _proxying(v: Values) -> Iterator[Node]:
+def _proxying(g: Globals) -> Iterator[Node]:
+    v = g.values
     yield d("proxy_http_version", v.text("proxy-http-version", "1.1"))
     for module in ("proxy", "grpc", "fastcgi"):
         yield d(f"{module}_connect_timeout", f"{v.number('proxy-connect-timeout', 5)}s")
@@ -248,10 +255,14 @@ def _proxying(v: Values) -> Iterator[Node]:
     yield d("proxy_request_buffering", v.text("proxy-request-buffering", "on"))
     yield d("proxy_buffer_size", v.text("proxy-buffer-size", "4k"))
     yield d("proxy_buffers", v.number("proxy-buffers-number", 4), v.text("proxy-buffer-size", "4k"))
-    if busy := v.text("proxy-busy-buffers-size"):
+    if (busy := v.text("proxy-busy-buffers-size")) not in ("", "0"):
         yield d("proxy_busy_buffers_size", busy)
     yield d("proxy_max_temp_file_size", v.text("proxy-max-temp-file-size", "1024m"))
-    yield d("proxy_redirect", "off")
+    start, instead = v.text("proxy-redirect-from", "off"), v.text("proxy-redirect-to", "off")
+    if start in ("off", "default"):
+        yield d("proxy_redirect", start)
+    else:
+        yield d("proxy_redirect", start, instead)
     yield d("proxy_intercept_errors", "off")
     for name in v.words("hide-headers"):
         yield d("proxy_hide_header", name)
@@ -260,19 +271,20 @@ def _proxying(v: Values) -> Iterator[Node]:
         yield d("proxy_hide_header", "Strict-Transport-Security")
     if v.flag("allow-backend-server-header", False):
         yield d("proxy_pass_header", "Server")
-    for name, value in backend_headers(v):
+    for name, value in backend_headers(g):
         yield d("proxy_set_header", name, value)
         yield d("grpc_set_header", name, value)
-    for name, value in v.pairs("add-headers"):
-        yield d("add_header", name, template(value), "always")
+    for name, text in g.response_headers:
+        yield d("add_header", name, expression(text), "always")
     if cookies := v.words("proxy-cookie-domain"):
         yield d("proxy_cookie_domain", *cookies)
     if cookies := v.words("proxy-cookie-path"):
         yield d("proxy_cookie_path", *cookies)
 
 
-def backend_headers(v: Values) -> tuple[tuple[str, str], ...]:
+def backend_headers(g: Globals) -> tuple[tuple[str, str], ...]:
     """What every backend is sent. Locations that add to it repeat all of it, as nginx inherits all or nothing."""
+    v = g.values
     full = v.flag("compute-full-forwarded-for", False)
     headers: list[tuple[str, str]] = [
         ("Host", X("$best_http_host")),
@@ -291,7 +303,9 @@ def backend_headers(v: Values) -> tuple[tuple[str, str], ...]:
     ]
     if v.flag("proxy-add-original-uri-header", False):
         headers.append(("X-Original-URI", X("$request_uri")))
-    return (*headers, *((name, template(value)) for name, value in v.pairs("proxy-set-headers")))
+    own = {name.lower() for name, _ in g.request_headers}
+    kept = ((name, value) for name, value in headers if name.lower() not in own)
+    return (*kept, *((name, expression(value)) for name, value in g.request_headers))
 
 
 def _client_address(g: Globals) -> Iterator[Node]:

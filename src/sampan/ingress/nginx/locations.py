@@ -18,7 +18,6 @@ from sampan.ingress.model import (
 )
 from sampan.ingress.nginx.context import PLAIN, Globals, Shared, digest
 from sampan.ingress.nginx.directives import (
-    Directive,
     Expression,
     Node,
     Unrenderable,
@@ -27,7 +26,7 @@ from sampan.ingress.nginx.directives import (
     expression,
     is_set,
     lua,
-    parse,
+    snippet,
 )
 from sampan.ingress.nginx.http import access_log, backend_headers, upstream
 from sampan.ingress.nginx.values import on_off, template
@@ -55,17 +54,18 @@ class Locations:
 
     def nodes(self) -> Iterator[Node]:
         """All locations of the host. Raises Unrenderable."""
+        exact = {route.path.value for route in self._host.routes if route.path.type is PathType.EXACT}
         for route in self._host.routes:
             body = tuple(self._route(route))
-            for words in _matches(route):
+            for words in _matches(route, exact):
                 yield d("location", *words, block=body)
         yield from self._extra.values()
 
     def _route(self, route: Route) -> Iterator[Node]:
         filters = route.filters
         source, key = route.source, route.key
-        backend = route.backend or str(key)
-        yield from route_variables(source.namespace, source.name, key.service, key.port, route.path.value, backend)
+        yield from route_variables(source.namespace, source.name, key.service, key.port, route.path.value, str(key))
+        yield d("set", X("$backend"), route.backend)
         if route.fallback:
             yield d("set", X("$fallback_upstream_name"), route.fallback)
         if filters.rewrite_log:
@@ -78,6 +78,11 @@ class Locations:
             yield d("absolute_redirect", on_off(not filters.relative_redirects))
         if filters.https_redirect:
             yield https_redirect(self._g, filters.https_redirect_keeps_slash)
+        if filters.denied:
+            yield d("return", 503)
+            return
+        if filters.push_preload:
+            yield d("http2_push_preload", "on")
         to_backend: Headers = []
         yield from self._access(route)
         yield from self._limits(route)
@@ -86,13 +91,16 @@ class Locations:
         yield from self._answer_headers(route, cookie)
         if filters.mirror:
             yield from self._mirror(route)
-        if filters.snippet:
-            yield from snippet(filters.snippet)
+        for raw in (self._g.values.text("location-snippet"), filters.snippet):
+            if raw:
+                yield from snippet(raw)
+        if checks := _checks(route):
+            yield lua("access_by_lua_block", checks)
         if filters.redirect:
             yield d("return", filters.redirect.code, expression(filters.redirect.location))
             return
         if not route.backend:
-            yield d("return", 503)
+            yield d("return", 404 if route.is_default else 503)
             return
         yield from self._backend(route, to_backend)
 
@@ -153,12 +161,11 @@ class Locations:
         else:
             yield d("set", X("$digest_realm"), auth.realm)
             yield d("set", X("$digest_users"), path)
-            yield lua("access_by_lua_block", "sampan.digest.check()")
         to_backend.append(("Authorization", ""))
 
     def _external_auth(self, route: Route, to_backend: Headers) -> Generator[Node, None, str]:
         """Returns the variable that holds cookies of the authenticator."""
-        auth = route.filters.external_auth
+        auth = self._authenticator(route)
         if auth is None:
             return ""
         mark = digest((self._host.name, route.source, auth))
@@ -177,6 +184,28 @@ class Locations:
             yield d("error_page", "401", name)
         return "$auth_cookie"
 
+    def _authenticator(self, route: Route) -> ExternalAuth | None:
+        """The route's own, or that of the whole controller."""
+        v, filters = self._g.values, route.filters
+        url = v.variables("global-auth-url")
+        if filters.external_auth or not url or not filters.global_auth:
+            return filters.external_auth
+        exempt = v.words("no-auth-locations", "/.well-known/acme-challenge")
+        if any(route.path.value.startswith(path) for path in exempt):
+            return None
+        return ExternalAuth(
+            url=url,
+            method=v.text("global-auth-method"),
+            signin=v.variables("global-auth-signin") or None,
+            signin_redirect_param=v.text("global-auth-signin-redirect-param", "rd"),
+            response_headers=v.words("global-auth-response-headers"),
+            request_redirect=v.variables("global-auth-request-redirect") or None,
+            cache_key=v.variables("global-auth-cache-key") or None,
+            cache_valid=tuple(v.words("global-auth-cache-duration")),
+            always_set_cookie=v.flag("global-auth-always-set-cookie", False),
+            snippet=v.text("global-auth-snippet"),
+        )
+
     def _auth_location(self, route: Route, auth: ExternalAuth, mark: str) -> Iterator[Node]:
         g = self._g
         yield d("internal")
@@ -194,7 +223,7 @@ class Locations:
         if auth.method:
             yield d("proxy_method", auth.method)
         target, host = self._auth_target(auth, mark)
-        forwarded_for = next(value for name, value in backend_headers(g.values) if name == "X-Forwarded-For")
+        forwarded_for = next(value for name, value in backend_headers(g) if name == "X-Forwarded-For")
         headers: Headers = [
             ("Content-Length", ""), ("X-Forwarded-Proto", ""), ("X-Request-ID", X("$req_id")), ("Host", host),
             ("X-Original-URL", X("$pass_access_scheme://$http_host$request_uri")),
@@ -336,8 +365,6 @@ class Locations:
         if route.filters.rewrite:
             pattern = ("(?i)^" if route.path.type is PathType.REGEX else "^") + _as_regex(route)
             yield d("rewrite", Verbatim(pattern), template(route.filters.rewrite.target, numbered=True), "break")
-        if route.protocol is not BackendProtocol.HTTP:
-            yield lua("access_by_lua_block", "balancer.require_endpoints()")
         if route.backend in self._ewma:
             yield lua("log_by_lua_block", "balancer.after()")
         yield from self._pass(route)
@@ -397,7 +424,7 @@ class Locations:
         extra = [*extra, *((name, template(value)) for name, value in filters.request_headers)]
         if prefix == "fastcgi" or not (changed or extra):
             return
-        inherited = [*backend_headers(self._g.values), *client_certificate_headers(self._host)]
+        inherited = [*backend_headers(self._g), *client_certificate_headers(self._host)]
         overridden = {name.lower() for name, _ in extra}
         for name, value in inherited:
             if name.lower() not in overridden:
@@ -407,7 +434,7 @@ class Locations:
 
     def _error_pages(self, route: Route, prefix: str) -> Iterator[Node]:
         pages = route.filters.error_pages
-        if pages is None or not pages.codes:
+        if pages is None or not pages.codes or not pages.backend:
             return
         name = f"@error-pages-{digest((pages, route.source, route.key))}"
         if pages.intercept:
@@ -420,9 +447,10 @@ class Locations:
         yield d("internal")
         yield d("proxy_intercept_errors", "off")
         yield d("set", X("$proxy_upstream_name"), pages.backend)
+        yield d("set", X("$backend"), pages.backend)
         yield d("set", X("$location_path"), route.path.value)
         headers: Headers = [
-            *backend_headers(self._g.values),
+            *backend_headers(self._g),
             ("X-Code", X("$status")), ("X-Format", X("$http_accept")), ("X-Original-URI", X("$request_uri")),
             ("X-Namespace", route.source.namespace), ("X-Ingress-Name", route.source.name),
             ("X-Service-Name", route.key.service), ("X-Service-Port", route.key.port),
@@ -435,9 +463,19 @@ class Locations:
 
 def route_variables(namespace: str, ingress: str, service: str, port: str, path: str, backend: str) -> Iterator[Node]:
     """What logs, metrics and the balancer know a request by; users read it in nginx.conf, too."""
-    for name, value in (("namespace", namespace), ("ingress_name", ingress), ("service_name", service),
-                        ("service_port", port), ("location_path", path), ("proxy_upstream_name", backend)):  # fmt: skip
+    names = ("namespace", "ingress_name", "service_name", "service_port", "location_path", "proxy_upstream_name")
+    for name, value in zip(names, (namespace, ingress, service, port, path, backend), strict=True):
         yield d("set", X("$" + name), value)
+
+
+def _checks(route: Route) -> str:
+    """Lua that may refuse a request before it goes to a backend."""
+    checks = []
+    if route.filters.user_auth and route.filters.user_auth.kind == "digest":
+        checks.append("sampan.digest.check()")
+    if route.backend and route.protocol is not BackendProtocol.HTTP and not route.filters.redirect:
+        checks.append("balancer.require_endpoints()")
+    return "; ".join(checks)
 
 
 def https_redirect(g: Globals, keeps_slash: bool) -> Node:
@@ -447,9 +485,12 @@ def https_redirect(g: Globals, keeps_slash: bool) -> Node:
     return is_set("is_insecure", [d("return", code, X(f"https://$host{port}{uri}"))])
 
 
-def _matches(route: Route) -> Iterator[tuple[str, ...]]:
-    """The arguments of `location` for a path: one or two of them."""
+def _matches(route: Route, exact: set[str]) -> Iterator[tuple[str, ...]]:
+    """The arguments of `location` for a path: one or two of them. `exact` are paths that have a route of their own."""
     path = route.path.value
+    if route.is_default:
+        yield ("/",)
+        return
     if route.path.type is PathType.REGEX:
         yield "~*", Verbatim("^" + path)
         return
@@ -460,7 +501,7 @@ def _matches(route: Route) -> Iterator[tuple[str, ...]]:
         return
     stem = path.rstrip("/")
     yield (Verbatim(stem + "/"),)
-    if stem:
+    if stem and stem not in exact:
         yield "=", Verbatim(stem)
 
 
@@ -555,21 +596,3 @@ def _fastcgi(route: Route) -> Iterator[Node]:
     yield d("fastcgi_param", "HTTPS", X("$https"), "if_not_empty")
     for name, value in own.items():
         yield d("fastcgi_param", name, template(value))
-
-
-def snippet(text: str) -> tuple[Directive, ...]:
-    """Raw configuration as a tree: it cannot end the block it is in. Raises Unrenderable."""
-    try:
-        return tuple(_as_written(node) for node in parse(text))
-    except (ValueError, RecursionError) as problem:
-        raise Unrenderable(f"a snippet is no configuration: {problem}") from None
-
-
-def _as_written(node: Directive) -> Directive:
-    kind = Expression if node.name == "if" else Verbatim
-    block = (
-        None
-        if node.block is None
-        else tuple(_as_written(inner) for inner in node.block if isinstance(inner, Directive))
-    )
-    return Directive(node.name, tuple(kind(argument) for argument in node.arguments), block, node.lua)

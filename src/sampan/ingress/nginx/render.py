@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sampan.ingress.model import Configuration, Host, Source
 from sampan.ingress.nginx.context import Globals, Paths, Shared
-from sampan.ingress.nginx.directives import Expression, Node, Rendered, Unrenderable, Verbatim, d, lua, render
-from sampan.ingress.nginx.http import http_settings
+from sampan.ingress.nginx.directives import Expression, Node, Rendered, Unrenderable, Verbatim, d, lua, render, snippet
+from sampan.ingress.nginx.http import http_settings, log_path
 from sampan.ingress.nginx.locations import route_variables
 from sampan.ingress.nginx.servers import HostText, host_text
 from sampan.ingress.nginx.streams import stream_context
@@ -57,7 +57,7 @@ class Renderer:
             any(host.passthrough for host in configuration.hosts),
             default.name if default else "",
             (default.key.namespace, default.key.service, default.key.port) if default else ("", "", ""),
-            self._options.resolvers,
+            self._options.resolvers, configuration.request_headers, configuration.response_headers,
         )  # fmt: skip
 
     def host(self, g: Globals, host: Host, ewma: frozenset[str]) -> HostText:
@@ -130,17 +130,20 @@ class Renderer:
         yield d("worker_rlimit_nofile", min(v.number("max-worker-open-files", 0) or 1 << 20, _open_files()))
         if affinity := v.words("worker-cpu-affinity"):
             yield d("worker_cpu_affinity", *affinity)
-        if timeout := v.text("worker-shutdown-timeout"):
-            yield d("worker_shutdown_timeout", timeout)
+        if timeout := v.number("worker-shutdown-timeout", 0):
+            yield d("worker_shutdown_timeout", f"{timeout}s")
         yield d("pcre_jit", "on")
-        yield d("error_log", "stderr", v.text("error-log-level", "notice"))
+        yield d("error_log", log_path(v, "stderr", "error-log-path"), v.text("error-log-level", "notice"))
         if not checking:
             yield d("error_log", Verbatim(f"{self._options.private}/emerg.log"), "emerg")
         yield d("thread_pool", "default", "threads=4")
+        if raw := v.text("main-snippet"):
+            yield from snippet(raw)
         yield d("events", block=[
             d("multi_accept", "on" if v.flag("enable-multi-accept", True) else "off"),
-            d("worker_connections", v.number("max-worker-connections", 16384)),
+            d("worker_connections", v.number("max-worker-connections", 0) or 16384),
             d("use", "epoll"),
+            *(d("debug_connection", network) for network in v.words("debug-connections")),
         ])  # fmt: skip
 
 
@@ -162,7 +165,9 @@ def _internal(g: Globals, status: int) -> Iterator[Node]:
         yield d("server", block=[
             d("listen", f"127.0.0.1:{status}"),
             quiet,
-            d("location", "/nginx_status", block=[d("stub_status")]),
+            d("location", "/nginx_status", block=[
+                *(d("allow", network) for network in _readers(g)), d("deny", "all"), d("stub_status"),
+            ]),
             d("location", "/healthz", block=[d("return", 200)]),
         ])  # fmt: skip
     yield d("server", block=[d("listen", f"unix:{g.paths.unavailable}"), quiet, d("return", 503)])
@@ -172,6 +177,11 @@ def _open_files() -> int:
     """The hard limit of this process, which nginx may raise its own to."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     return limit if limit != resource.RLIM_INFINITY else 1 << 20
+
+
+def _readers(g: Globals) -> tuple[str, ...]:
+    v = g.values
+    return (*v.words("nginx-status-ipv4-whitelist", "127.0.0.1"), *v.words("nginx-status-ipv6-whitelist", "::1"))
 
 
 def with_default(hosts: tuple[Host, ...]) -> tuple[Host, ...]:
@@ -184,11 +194,11 @@ def ewma_backends(configuration: Configuration) -> frozenset[str]:
 
 
 def sources(host: Host) -> tuple[Source, ...]:
-    """Whose a host is, each once, in the order of its routes."""
-    found = [route.source for route in host.routes]
+    """Whose a host is, each once: the one that has made it first, then in the order of its routes."""
+    found = [host.source, *(route.source for route in host.routes)]
     if host.passthrough:
         found.append(host.passthrough.source)
-    return tuple(dict.fromkeys(found))
+    return tuple(source for source in dict.fromkeys(found) if source.name)
 
 
 __all__ = ["Options", "Renderer", "Structure", "Unrenderable", "ewma_backends", "sources", "with_default"]

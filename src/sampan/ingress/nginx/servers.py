@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sampan.ingress.model import ClientCertificates, Host
+from sampan.ingress.model import ClientCertificates, Host, PathType
 from sampan.ingress.nginx.context import PLAIN, Globals, Shared
 from sampan.ingress.nginx.directives import (
     Comment,
@@ -20,6 +20,7 @@ from sampan.ingress.nginx.directives import (
     is_set,
     lua,
     render,
+    snippet,
 )
 from sampan.ingress.nginx.http import backend_headers
 from sampan.ingress.nginx.locations import (
@@ -28,9 +29,8 @@ from sampan.ingress.nginx.locations import (
     client_certificate_headers,
     https_redirect,
     route_variables,
-    snippet,
 )
-from sampan.ingress.nginx.values import on_off, template
+from sampan.ingress.nginx.values import on_off
 
 X = Expression
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\Z")
@@ -89,7 +89,7 @@ def _server(g: Globals, host: Host, shared: Shared, ewma: frozenset[str], checki
         yield d("add_header", header, value, "always")
     if extra := client_certificate_headers(host):
         for prefix in ("proxy", "grpc"):
-            for header, value in (*backend_headers(g.values), *extra):
+            for header, value in (*backend_headers(g), *extra):
                 yield d(f"{prefix}_set_header", header, value)
     if g.values.words("block-user-agents"):
         yield is_set("block_ua", [d("return", "403")])
@@ -100,12 +100,14 @@ def _server(g: Globals, host: Host, shared: Shared, ewma: frozenset[str], checki
         yield https_redirect(g, redirects)
     if host.app_root:
         yield condition("uri", "=", "/", [d("return", "302", expression((host.app_root,)))])
+    if raw := g.values.text("server-snippet"):
+        yield from snippet(raw)
     if host.snippet:
         yield from snippet(host.snippet)
     yield from Locations(g, host, shared, ewma, server_headers).nodes()
     if is_default and not any(r.path.value == "/healthz" for r in host.routes):
         yield d("location", "=", "/healthz", block=[d("access_log", "off"), d("return", "200")])
-    if not any(r.path.value == "/" and r.path.type.name != "EXACT" for r in host.routes):
+    if not any(r.is_default or (r.path.value == "/" and r.path.type is PathType.PREFIX) for r in host.routes):
         yield d("location", "/", block=default_backend(g))
 
 
@@ -128,7 +130,8 @@ def default_backend(g: Globals) -> Iterator[Node]:
         yield d("return", "404")
         return
     namespace, service, port = g.default_backend_key
-    yield from route_variables(namespace, "", service, port, "/", g.default_backend)
+    yield from route_variables(namespace, "", service, port, "/", "upstream-default-backend")
+    yield d("set", X("$backend"), g.default_backend)
     yield d("proxy_pass", f"http://{PLAIN}")
 
 
@@ -202,7 +205,7 @@ def _client_certificates(g: Globals, clients: ClientCertificates, shared: Shared
 
 
 def _server_headers(g: Globals, host: Host) -> Headers:
-    headers: Headers = [(name, template(value)) for name, value in g.values.pairs("add-headers")]
+    headers: Headers = [(name, expression(text)) for name, text in g.response_headers]
     if g.values.flag("hsts", True):
         headers.append(("Strict-Transport-Security", X("$hsts")))
     return headers

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from sampan.ingress.model import Backend, Configuration, Host, Stream
 from sampan.ingress.nginx.context import Globals, digest
-from sampan.ingress.nginx.directives import Expression, Node, Verbatim, d
+from sampan.ingress.nginx.directives import Expression, Node, Verbatim, d, snippet
+from sampan.ingress.nginx.http import log_path
 from sampan.ingress.nginx.values import Values, template
 
 X = Expression
@@ -20,7 +21,7 @@ LOG_FORMAT = "[$remote_addr] [$time_local] $protocol $status $bytes_sent $bytes_
 def stream_context(g: Globals, configuration: Configuration) -> Node | None:
     """The stream block, if anything needs one."""
     passing = [host for host in configuration.hosts if host.passthrough]
-    if not configuration.streams and not passing:
+    if not (configuration.streams or passing or configuration.stream_snippets or g.values.text("stream-snippet")):
         return None
     return d("stream", block=_stream(g, configuration, passing))
 
@@ -31,7 +32,18 @@ def _stream(g: Globals, configuration: Configuration, passing: list[Host]) -> It
     if v.flag("disable-access-log", False) or v.flag("disable-stream-access-log", False):
         yield d("access_log", "off")
     else:
-        yield d("access_log", Verbatim(v.text("access-log-path", "/dev/stdout")), "log_stream", "buffer=4k", "flush=1s")
+        yield d(
+            "access_log",
+            log_path(v, "/dev/stdout", "stream-access-log-path", "access-log-path"),
+            "log_stream",
+            "buffer=4k",
+            "flush=1s",
+        )
+    yield d("proxy_protocol_timeout", f"{v.number('proxy-protocol-header-timeout', 5)}s")
+    if raw := v.text("stream-snippet"):
+        yield from snippet(raw)
+    for _, raw in configuration.stream_snippets:
+        yield from snippet(raw)
     yield d("proxy_timeout", v.text("proxy-stream-timeout", "600s"))
     yield d("proxy_connect_timeout", f"{v.number('proxy-connect-timeout', 5)}s")
     yield d("proxy_next_upstream", "on" if v.flag("proxy-stream-next-upstream", True) else "off")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import cast
 
-from sampan.ingress.model import Settings
+from sampan.ingress.model import Settings, Text, Variable
 from sampan.ingress.nginx.directives import Expression, expression, variable
 
 _REFERENCE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z_][A-Za-z0-9_]*))")
@@ -38,16 +37,19 @@ class Values:
             return " ".join(str(part) for part in value)
         return str(value)
 
+    def variables(self, key: str) -> Text:
+        """Text with variables."""
+        value = self._get(key, ())
+        if isinstance(value, str):
+            return (value,) if value else ()
+        parts = value if isinstance(value, tuple) else ()
+        return tuple(part for part in parts if isinstance(part, str | Variable))
+
     def words(self, key: str, default: str = "") -> tuple[str, ...]:
         value = self._get(key, default)
         if isinstance(value, tuple):
             return tuple(str(part) for part in value)
         return tuple(str(value).replace(",", " ").split())
-
-    def pairs(self, key: str) -> tuple[tuple[str, str], ...]:
-        """Headers: names with values."""
-        value = self._get(key, ())
-        return cast(tuple[tuple[str, str], ...], value) if isinstance(value, tuple) else ()
 
 
 def on_off(value: bool) -> str:

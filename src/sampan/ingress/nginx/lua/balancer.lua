@@ -74,7 +74,7 @@ local function pick(backend, tried)
 end
 
 function M.balance()
-  local name = ngx.var.proxy_upstream_name
+  local name = ngx.var.backend
   local backend = lookup(name)
   local failed = get_last_failure()
   if not backend or not backend.plain or backend.count == 0 then
@@ -103,7 +103,7 @@ end
 
 -- For backends that speak anything else than HTTP, to which the answering socket cannot speak.
 function M.require_endpoints()
-  local name = ngx.var.proxy_upstream_name
+  local name = ngx.var.backend
   local backend = lookup(name)
   if backend and backend.count > 0 then
     return
@@ -116,7 +116,7 @@ end
 
 -- After an answer, where endpoints are picked by their latency.
 function M.after()
-  local backend = lookup(ngx.ctx.backend or ngx.var.proxy_upstream_name)
+  local backend = lookup(ngx.ctx.backend or ngx.var.backend)
   if backend and backend.a == "ewma" then
     policies.observe(backend, ngx.var.upstream_addr, ngx.var.upstream_response_time)
   end

@@ -12,6 +12,6 @@ from sampan.ingress.translate.types import Key, Objects, Options, Problem, Shado
 __all__ = ["Key", "Objects", "Options", "Problem", "Shadowed", "Translation", "Translator", "translate"]
 
 
-def translate(objects: Objects, options: Options, settings: Settings | None = None) -> Translation:
+def translate(objects: Objects, settings: Settings, options: Options) -> Translation:
     """Everything from nothing. A controller keeps a Translator instead."""
-    return Translator(options, settings).translate(objects)
+    return Translator().translate(objects, settings, options)

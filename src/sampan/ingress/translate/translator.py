@@ -26,7 +26,7 @@ from sampan.ingress.model import (
     Stream,
     Text,
 )
-from sampan.ingress.settings import DEFAULTS, parse, value
+from sampan.ingress.settings import value
 from sampan.ingress.translate import backends, certificates, hosts, ingresses, streams
 from sampan.ingress.translate.certificates import Checked
 from sampan.ingress.translate.hosts import DEFAULT_BACKEND, Merged
@@ -39,17 +39,11 @@ _UNREAD = object()
 
 
 class Translator:
-    """Translates the same cluster again and again. Not for several threads.
+    """Translates the same cluster again and again. Not for several threads."""
 
-    Settings are those of the ConfigMap that `options` names, unless some are given.
-    """
-
-    def __init__(self, options: Options, settings: Settings | None = None) -> None:
-        self._options = options
-        self._given = settings
-        self._settings = settings or DEFAULTS
-        self._settings_data: Mapping[str, str] = {}
-        self._settings_problems: tuple[Problem, ...] = ()
+    def __init__(self) -> None:
+        self._settings: Settings | None = None
+        self._options: Options | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -80,9 +74,11 @@ class Translator:
         self._globally_wanted: list[Wanted] = []
         self._default: tuple[Secret | None, Checked] = (None, Checked())
 
-    def translate(self, objects: Objects) -> Translation:
-        self._read_settings(objects)
-        settings, options = self._settings, self._options
+    def translate(self, objects: Objects, settings: Settings, options: Options) -> Translation:
+        """Another setting or option may change everything: nothing is remembered then."""
+        if settings != self._settings or options != self._options:
+            self._forget()
+            self._settings, self._options = settings, options
         dirty = self._changed_ingresses(objects, options)
         changed_secrets = _changed_references(self._references, self._secret_users, objects.secrets)
         changed_maps = _changed_references(self._map_references, self._map_users, objects.config_maps)
@@ -104,21 +100,6 @@ class Translator:
         for name in dirty_backends:
             self._fill(name, options)
         return self._result(objects, settings, options, globally)
-
-    def _read_settings(self, objects: Objects) -> None:
-        """Another setting may change everything: nothing is remembered then."""
-        namespace, _, name = self._options.configmap.partition("/")
-        found = objects.config_maps.get((namespace, name)) if name and self._given is None else None
-        data = found.data if found is not None else {}
-        if data == self._settings_data:
-            return
-        source = Source(namespace, name, "ConfigMap")
-        settings, wrong = parse(data)
-        self._settings_data = data
-        self._settings_problems = tuple(Problem(source, "InvalidConfigMap", f"{key}: {text}") for key, text in wrong)
-        if settings != self._settings:
-            self._settings = settings
-            self._forget()
 
     # --- what has changed
 
@@ -273,9 +254,7 @@ class Translator:
             key = hosts.default_key(options)
             source = Source(key.namespace, key.service, "Service")
             wanted.append(Wanted(DEFAULT_BACKEND, key, LoadBalancing(), False, source))
-        problems: list[Problem] = list(self._settings_problems)
-        if options.configmap and self._given is None:
-            found.config_map(options.configmap, objects, [])
+        problems: list[Problem] = []
         for name, protocol in ((options.tcp_services_configmap, "TCP"), (options.udp_services_configmap, "UDP")):
             if data := found.config_map(name, objects, problems):
                 source = _config_map_source(name)

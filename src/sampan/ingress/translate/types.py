@@ -39,7 +39,6 @@ class Options:
     watch_ingress_without_class: bool = False
     watch_namespace: str = ""
     annotations_prefix: str = PREFIX
-    configmap: str = ""
     default_backend_service: str = ""
     default_ssl_certificate: str = ""
     tcp_services_configmap: str = ""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from sampan.ingress.model import Backend, Canary, Certificate, Configuration, CookieAffinity, Text, Variable
 from sampan.ingress.nginx.directives import variable
+from sampan.ingress.nginx.servers import server_name
 
 Dictionary = dict[str, str]
 
@@ -38,7 +39,7 @@ class Encoder:
         for host in configuration.hosts:
             for route in host.routes:
                 if route.canaries:
-                    key = f"{host.name or '_'} {route.path.value}"
+                    key = f"{server_name(host.name)} {route.path.value}"
                     canaries.setdefault(route.backend, {})[key] = route.canaries
         backends = {}
         for name, backend in configuration.backends.items():

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sampan.ingress.model import ClientCertificates, Host, PathType
+from sampan.ingress.model import ClientCertificates, Host, HostTLS, PathType
 from sampan.ingress.nginx.context import PLAIN, Globals, Shared
 from sampan.ingress.nginx.directives import (
     Comment,
@@ -33,6 +33,7 @@ from sampan.ingress.nginx.locations import (
 from sampan.ingress.nginx.values import on_off
 
 X = Expression
+WILDCARD = r"~^(?<subdomain>[\w-]+)"
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?\Z")
 
 
@@ -64,6 +65,7 @@ def _servers(g: Globals, host: Host, shared: Shared, ewma: frozenset[str], check
         yield d("server", block=[
             d("server_name", host.redirect_from),
             *_listen(g, default=False, checking=checking),
+            *_certificate(),
             *_variables_of_server(),
             d("return", g.values.number("http-redirect-code", 308),
               X(f"$pass_access_scheme://{host.name}$request_uri")),
@@ -73,7 +75,7 @@ def _servers(g: Globals, host: Host, shared: Shared, ewma: frozenset[str], check
 
 def _server(g: Globals, host: Host, shared: Shared, ewma: frozenset[str], checking: bool) -> Iterator[Node]:
     is_default = not host.name
-    names = [host.name or "_", *host.aliases]
+    names = [server_name(host.name), *host.aliases]
     for alias in host.aliases:
         if not (alias.startswith("~") or _HOST.match(alias)):
             raise Unrenderable(f"{alias[:100]!r} is no host name")
@@ -82,8 +84,10 @@ def _server(g: Globals, host: Host, shared: Shared, ewma: frozenset[str], checki
     yield from _variables_of_server()
     if is_default:
         yield from _default_tls(g)
-    elif host.tls:
-        yield from _tls(g, host, shared)
+    else:
+        yield from _certificate()
+        if host.tls:
+            yield from _tls(host.tls, g, shared)
     server_headers = _server_headers(g, host)
     for header, value in server_headers if host.tls or is_default else ():
         yield d("add_header", header, value, "always")
@@ -109,6 +113,13 @@ def _server(g: Globals, host: Host, shared: Shared, ewma: frozenset[str], checki
         yield d("location", "=", "/healthz", block=[d("access_log", "off"), d("return", "200")])
     if not any(r.is_default or (r.path.value == "/" and r.path.type is PathType.PREFIX) for r in host.routes):
         yield d("location", "/", block=default_backend(g))
+
+
+def server_name(host: str) -> str:
+    """A host as nginx names it: a wildcard stands for one label, unlike nginx's own."""
+    if host.startswith("*."):
+        return WILDCARD + re.escape(host[1:]) + "$"
+    return host or "_"
 
 
 def _lift_redirect(host: Host) -> tuple[Host, bool | None]:
@@ -163,7 +174,6 @@ def _listen(g: Globals, default: bool, checking: bool) -> Iterator[Node]:
 
 
 def _default_tls(g: Globals) -> Iterator[Node]:
-    """The context that all hosts share whose TLS has no settings of its own; Lua picks the certificate."""
     if g.values.flag("ssl-reject-handshake", False):
         yield d("ssl_reject_handshake", "on")
         return
@@ -174,16 +184,15 @@ def _default_tls(g: Globals) -> Iterator[Node]:
 
 
 def _certificate() -> Iterator[Node]:
+    """Every server needs it: the Lua module looks for its code at the server that the client has named."""
     # A variable, so that nginx does not parse the file once per host at each reload: a millisecond each.
     yield d("ssl_certificate", X("$default_certificate"))
     yield d("ssl_certificate_key", X("$default_certificate"))
     yield lua("ssl_certificate_by_lua_block", "certificate.call()")
 
 
-def _tls(g: Globals, host: Host, shared: Shared) -> Iterator[Node]:
-    tls = host.tls
-    assert tls is not None
-    yield from _certificate()
+def _tls(tls: HostTLS, g: Globals, shared: Shared) -> Iterator[Node]:
+    """TLS of a host that differs from that of the others."""
     if tls.ciphers:
         yield d("ssl_ciphers", Verbatim(tls.ciphers))
     if tls.prefer_server_ciphers is not None:

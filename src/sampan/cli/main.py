@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "proxy": ("proxy", "do kube-proxy's job on a node of any cluster; preview it, or undo it"),
     "loadbalancer": ("loadbalancer", "give Services of type LoadBalancer addresses on a LAN, in any cluster"),
     "dns": ("dns", "serve cluster DNS (runs as pods in the cluster)"),
+    "ingress": ("ingress", "serve Ingresses with nginx in the place of ingress-nginx; test and migrate them"),
 }
 
 
@@ -88,9 +89,10 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"sampan {__version__}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for name, (module, help) in COMMANDS.items():
-        command = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
-        if name == chosen:
-            loaded = importlib.import_module(f"sampan.cli.{module}")
+        loaded = importlib.import_module(f"sampan.cli.{module}") if name == chosen else None
+        form = getattr(loaded, "PARSER", {})
+        command = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.", **form)
+        if loaded is not None:
             loaded.arguments(command)
             command.set_defaults(run=loaded.run)
     return parser

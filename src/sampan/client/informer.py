@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -87,6 +88,11 @@ class Informer(Generic[T]):
 
     def items(self) -> list[T]:
         return list(self._items.values())
+
+    @property
+    def by_key(self) -> Mapping[Key, T]:
+        """All objects by namespace and name: a view that follows."""
+        return MappingProxyType(self._items)
 
     def by_index(self, index: str, key: Hashable) -> list[T]:
         return list(self._indexes[index].get(key, {}).values())

@@ -57,7 +57,6 @@ class Flags:
     kubeconfig: str = ""
     metrics_per_host: bool = True
     metrics_per_undefined_host: bool = False
-    post_shutdown_grace_period: float = 10.0
     publish_service: str = ""
     publish_status_address: str = ""
     report_node_internal_ip_address: bool = False
@@ -110,6 +109,7 @@ _NO_EFFECT: dict[str, tuple[str, str]] = {
     "maxmind-retries-timeout": ("text", "there is no GeoIP"),
     "monitor-max-batch-size": ("int", _IN_LUA),
     "one_output": ("bool", _LOG),
+    "post-shutdown-grace-period": ("text", "the controller ends when nginx has ended"),
     "profiler-address": ("text", "there is no profiler"),
     "profiler-port": ("int", "there is no profiler"),
     "profiling": ("bool", "there is no profiler"),
@@ -171,9 +171,9 @@ def _next(rest: list[str], kinds: dict[str, str]) -> tuple[str, str]:
 
 
 def _value(name: str, kind: str, text: str) -> Any:
-    convert: Callable[[str], Any] = {"bool": _boolean, "int": int, "float": duration}.get(kind, str)
+    converters: dict[str, Callable[[str], Any]] = {"bool": _boolean, "int": int, "float": duration}
     try:
-        return convert(text)
+        return converters.get(kind, str)(text)
     except (ValueError, KeyError) as error:
         raise FlagError(f"invalid argument {text!r} for --{name}") from error
 

@@ -39,6 +39,10 @@ NGINX_PAGE = """\
 """
 
 
+_BEFORE_CLASSES = ("--created-events", "--watch-ingress-without-class")
+"""As ingress-nginx was before IngressClasses."""
+
+
 class Alias(msgspec.Struct, frozen=True, kw_only=True):
     """A host program in an image's stead. `program` must be installed for the alias to apply."""
 
@@ -53,7 +57,7 @@ class Alias(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
     """Containers see `program`, which must be a static busybox, in place of the machine's root."""
     builtin: str = ""
-    """The built-in image that it is, whatever the other fields say."""
+    """The built-in image that it is; `command` then has flags that releases under these names had by nature."""
 
     def applies(self) -> bool:
         found = shutil.which(self.program)
@@ -81,6 +85,13 @@ TABLE = (
         names=(
             "quay.io/kubernetes-ingress-controller/nginx-ingress-controller",
             "us.gcr.io/k8s-artifacts-prod/ingress-nginx/controller",
+        ),
+        program="nginx",
+        command=_BEFORE_CLASSES,
+        builtin=builtin.INGRESS,
+    ),
+    Alias(
+        names=(
             "k8s.gcr.io/ingress-nginx/controller",
             "registry.k8s.io/ingress-nginx/controller",
         ),

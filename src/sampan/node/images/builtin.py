@@ -35,6 +35,8 @@ _SECRET_PATTERNS = ("/etc/ssh/ssh_host_*_key", "/etc/security/opasswd*", "/etc/N
 _WRITABLE = (Path("/tmp"), Path("/var/tmp"))
 INGRESS_USER = 101
 """www-data in images of ingress-nginx; its manifests say it by number."""
+INGRESS_DIRECTORIES = ("/etc/nginx", "/run/sampan-ingress")
+"""Where the controller writes: the configuration that people look at, and what only nginx reads."""
 SYSTEM_DIRECTORIES = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/opt", "/srv", "/var", "/nix")
 
 
@@ -88,20 +90,20 @@ def own(hidden: Sequence[Path]) -> Image:
     )
 
 
-def ingress(hidden: Sequence[Path], *, reference: str = INGRESS) -> Image:
-    """The machine's nginx under Sampan's controller, in the place of an image of ingress-nginx."""
+def ingress(hidden: Sequence[Path], *, reference: str = INGRESS, flags: Sequence[str] = ()) -> Image:
+    """The machine's nginx under Sampan's controller, with these flags, in the place of an image of ingress-nginx."""
     base = own(hidden)
-    command = " ".join(shlex.quote(word) for word in base.config.entrypoint)
+    command = shlex.join(base.config.entrypoint)
     return replace(
         base,
         id=f"host:{reference}",
         reference=reference,
         config=replace(base.config, entrypoint=(), command=("/nginx-ingress-controller",)),
         files={
-            "/nginx-ingress-controller": f'#!/bin/sh\nexec {command} ingress "$@"\n',
+            "/nginx-ingress-controller": f'#!/bin/sh\nexec {command} {shlex.join(("ingress", *flags))} "$@"\n',
             "/wait-shutdown": f"#!/bin/sh\nexec {command} ingress wait-shutdown\n",
         },
-        directories=(*_ways_to_own(base.hidden), Directory("/etc/nginx", INGRESS_USER), Directory("/etc/ingress", INGRESS_USER)),
+        directories=(*_ways_to_own(base.hidden), *(Directory(path, INGRESS_USER) for path in INGRESS_DIRECTORIES)),
     )
 
 

@@ -127,7 +127,7 @@ class ImageStore:
         if alias is None:
             return None
         if alias.builtin:
-            return builtin.ingress(self.hidden, reference=str(reference))
+            return builtin.ingress(self.hidden, reference=str(reference), flags=alias.command)
         config = ImageConfig(alias.entrypoint, alias.command, alias.env, alias.working_dir)
         image = builtin.host(self.hidden, reference=str(reference), config=config, files=alias.files)
         if alias.alone:

@@ -189,7 +189,7 @@ class Master:
         self.write(path, structure.text.encode())
         process = await asyncio.create_subprocess_exec(
             *self._command(path), "-t", "-q", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, cwd="/", user=self.place.user_id, group=self.place.group_id,
+            stderr=subprocess.PIPE, cwd="/", **self._as_user(),
         )  # fmt: skip
         try:
             _, stderr = await asyncio.wait_for(process.communicate(), _RELOAD_SECONDS)
@@ -199,6 +199,11 @@ class Master:
             raise NginxError(f"nginx -t took longer than {_RELOAD_SECONDS:g} s") from None
         if process.returncode:
             raise NginxError(self._message(stderr))
+
+    def _as_user(self) -> dict[str, int]:
+        """Arguments for a child; without any where nothing is to change, because not every event loop knows them."""
+        wanted = {"user": self.place.user_id, "group": self.place.group_id}
+        return {name: number for name, number in wanted.items() if number is not None}
 
     def _command(self, configuration: Path) -> list[str]:
         return [self.place.program, "-p", f"{self.place.private}/", "-c", str(configuration), "-e", "stderr"]

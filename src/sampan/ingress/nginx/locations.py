@@ -236,7 +236,7 @@ class Locations:
         headers += [(name, template(value)) for name, value in auth.request_headers]
         for name, value in headers:
             yield d("proxy_set_header", name, value)
-        yield d("proxy_buffering", "off")
+        yield d("proxy_buffering", on_off(auth.cache_key is not None))  # nginx caches what it buffers
         yield d("proxy_ssl_server_name", "on")
         yield d("client_max_body_size", "0")
         if auth.snippet:

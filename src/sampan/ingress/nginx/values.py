@@ -64,7 +64,9 @@ def template(text: str, numbered: bool = False) -> Expression:
     pieces: list[str] = []
     at = 0
     for match in (_NUMBERED if numbered else _REFERENCE).finditer(text):
-        pieces += [expression(text[at : match.start()]), variable(match[1] or match[2])]
+        name = match[1] or match[2]
+        # nginx knows groups of a regular expression without brackets only, and by one digit.
+        pieces += [expression(text[at : match.start()]), f"${name}" if numbered else variable(name)]
         at = match.end()
     pieces.append(expression(text[at:]))
     return Expression("".join(pieces))

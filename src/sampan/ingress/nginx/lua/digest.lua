@@ -60,8 +60,10 @@ local function fields_of(header)
   if not rest then
     return fields
   end
+  -- A backslash takes the next character as it is: such pairs become one byte and a number meanwhile.
+  rest = rest:gsub("\1", ""):gsub("\\(.)", function(char) return string.format("\1%03d", char:byte()) end)
   for name, text in rest:gmatch('(%w+)%s*=%s*"([^"]*)"') do
-    fields[name:lower()] = text
+    fields[name:lower()] = text:gsub("\1(%d%d%d)", function(number) return string.char(tonumber(number)) end)
   end
   for name, text in rest:gmatch('(%w+)%s*=%s*([^",%s]+)') do
     fields[name:lower()] = fields[name:lower()] or text

@@ -138,6 +138,7 @@ def _variables_of_server() -> Iterator[Node]:
 def default_backend(g: Globals) -> Iterator[Node]:
     """Where no route is: the default backend or 404."""
     if not g.default_backend:
+        yield from route_variables("", "", "", "", "/", "upstream-default-backend")
         yield d("return", "404")
         return
     namespace, service, port = g.default_backend_key

@@ -35,7 +35,7 @@ class Values:
         value = self._get(key, default)
         if isinstance(value, tuple):
             return " ".join(str(part) for part in value)
-        return str(value)
+        return on_off(value) if isinstance(value, bool) else str(value)
 
     def variables(self, key: str) -> Text:
         """Text with variables."""

@@ -22,7 +22,7 @@ from sampan.ingress.model import Text, Variable
 MAX_ARGUMENT = 4000
 """nginx refuses arguments that do not fit its buffer of 4,096 bytes."""
 
-_BARE = re.compile(r"[A-Za-z0-9_./=:,*@%+~$^-]+\Z")
+_BARE = re.compile(r"[A-Za-z0-9_./=:,*@%+~$^\[\]-]+\Z")
 _VARIABLE = re.compile(r"[A-Za-z0-9_]{1,100}\Z")
 _ESCAPED = re.compile(r'[\\"]')
 _SPACED = frozenset({"server_name", "listen"})

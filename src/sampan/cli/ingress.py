@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _serve(words: list[str]) -> int:
-    """The parent process stays as small as it is now: the controller is imported in its child."""
+    """The parent imports the controller's code, so that one that follows a dead one starts at once."""
     from sampan.ingress.flags import FlagError, parse
     from sampan.ingress.parent import Parent
 

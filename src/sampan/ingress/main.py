@@ -109,7 +109,7 @@ class Leadership:
             client,
             options.namespace or (self._flags.configmap or self._flags.publish_service).partition("/")[0] or "default",
             self._flags.election_id,
-            f"{options.pod}_{unique_identity()}" if options.pod else unique_identity(),
+            unique_identity(),
             lease_seconds=self._flags.election_ttl,
         )
         self._leads = False

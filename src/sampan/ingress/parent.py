@@ -2,7 +2,7 @@
 
 nginx belongs to no controller in particular: a new one takes over the nginx that it finds. What a dead one leaves
 behind is reaped here. SIGTERM goes to the controller, which ends nginx in order; where there is no controller just
-then, `end` does it. Imports next to nothing, because all of it stays in memory for this.
+then, `end` does it.
 """
 
 from __future__ import annotations

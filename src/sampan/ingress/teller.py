@@ -1,10 +1,11 @@
-"""What people are told of Ingresses: the events on them, and lines in the log.
+"""What people are told of Ingresses: events on them, and lines in the log.
 
-Every replica logs; the one that leads writes events. Each problem is told once, and again when it has come back.
+The replica that leads writes them. Each problem is told once, and again when it has come back.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from sampan.machinery.objects import Object
 
 log = logging.getLogger(__name__)
 
+SETTLE_SECONDS = {"NoEndpoints": 10.0}
+"""How long a problem must last to be told, by its reason; others a second."""
 FRESH_SECONDS = 30.0
 """A new leader tells of changes that are no older: the one before may not have."""
 MAX_UNSAID = 1000
@@ -33,7 +36,8 @@ class Teller:
         self._tells_creation, self._tells_syncs = tells_creation, tells_syncs
         self._leads = False
         self._problems: frozenset[Problem] = frozenset()
-        self._unsaid: set[Problem] = set()
+        self._unsaid: dict[Problem, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._unsaid_syncs: dict[str, tuple[float, Ingress, str]] = {}
         self._seen: dict[str, Ingress] = {}
         self._is_first = True
@@ -59,13 +63,13 @@ class Teller:
             if self._tells_creation:
                 self._will_say(gone, "DELETE")
         self._is_first = False
-        now = frozenset(problems)
-        fresh, self._problems = now - self._problems, now
-        for problem in sorted(fresh):
-            log.warning("%s: %s: %s", _shown(problem), problem.reason, problem.message)
-        self._unsaid = (self._unsaid | fresh) & now
+        current = frozenset(problems)
+        fresh, self._problems = current - self._problems, current
+        now = time.monotonic()
+        self._unsaid = {one: due for one, due in self._unsaid.items() if one in current}
+        self._unsaid |= {one: now + SETTLE_SECONDS.get(one.reason, 1.0) for one in fresh}
+        self._say_problems()
         if self._leads:
-            self._say_problems()
             self._say_syncs()
 
     def _note(self, ingress: Ingress) -> None:
@@ -96,19 +100,30 @@ class Teller:
         self._unsaid_syncs.clear()
 
     def _say_problems(self) -> None:
-        by_name = {(one.metadata.namespace, one.metadata.name): one for one in self._seen.values() if self._unsaid}
-        for problem in sorted(self._unsaid):
-            source = problem.object
-            regarding: Ingress | Object | None = None
-            if source.kind == "Ingress":
-                regarding = by_name.get((source.namespace, source.name))
-            regarding = regarding or {
-                "kind": source.kind,
-                "apiVersion": API_VERSIONS.get(source.kind, "v1"),
-                "metadata": {"namespace": source.namespace, "name": source.name},
-            }
-            self._event(regarding, "Warning", problem.reason, problem.message)
-        self._unsaid.clear()
+        """Those that have lasted: what is created in another order than it is needed is no problem."""
+        now = time.monotonic()
+        due = sorted(one for one, moment in self._unsaid.items() if moment <= now)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._leads:
+            by_name = {(one.metadata.namespace, one.metadata.name): one for one in self._seen.values() if due}
+            for problem in due:
+                log.warning("%s: %s: %s", _shown(problem), problem.reason, problem.message)
+                self._say_problem(problem, by_name.get((problem.object.namespace, problem.object.name)))
+                del self._unsaid[problem]
+        later = [moment for moment in self._unsaid.values() if moment > now]
+        if later:
+            self._timer = asyncio.get_running_loop().call_later(min(later) - now, self._say_problems)
+
+    def _say_problem(self, problem: Problem, ingress: Ingress | None) -> None:
+        source = problem.object
+        reference: Object = {
+            "kind": source.kind,
+            "apiVersion": API_VERSIONS.get(source.kind, "v1"),
+            "metadata": {"namespace": source.namespace, "name": source.name},
+        }
+        regarding = ingress if ingress is not None and source.kind == "Ingress" else reference
+        self._event(regarding, "Warning", problem.reason, problem.message)
 
     def _event(
         self, regarding: Ingress | Object, type: Literal["Normal", "Warning"], reason: str, message: str

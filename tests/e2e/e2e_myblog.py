@@ -10,6 +10,7 @@ from support.images import docker_archive
 REGISTRY = "10.2.2.10:5000"
 TITLE = "我的博客列表"
 GREETING = "5.7-mysql"
+ADMIN = "admin of myblog"
 
 SETTINGS = """
 apiVersion: v1
@@ -223,72 +224,7 @@ spec:
           servicePort: 80
 """
 
-CONTROLLER = """
-apiVersion: v1
-kind: Namespace
-metadata: {name: ingress-nginx}
----
-kind: ConfigMap
-apiVersion: v1
-metadata: {name: nginx-configuration, namespace: ingress-nginx}
----
-kind: ConfigMap
-apiVersion: v1
-metadata: {name: tcp-services, namespace: ingress-nginx}
----
-kind: ConfigMap
-apiVersion: v1
-metadata: {name: udp-services, namespace: ingress-nginx}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: nginx-ingress-serviceaccount, namespace: ingress-nginx}
----
-apiVersion: rbac.authorization.k8s.io/v1beta1
-kind: ClusterRole
-metadata: {name: nginx-ingress-clusterrole}
-rules:
-- {apiGroups: [""], resources: [endpoints, pods, secrets], verbs: [list, watch]}
----
-apiVersion: rbac.authorization.k8s.io/v1beta1
-kind: Role
-metadata: {name: nginx-ingress-role, namespace: ingress-nginx}
-rules:
-- {apiGroups: [""], resources: [configmaps], verbs: [get, update]}
----
-apiVersion: rbac.authorization.k8s.io/v1beta1
-kind: RoleBinding
-metadata: {name: nginx-ingress-role-nisa-binding, namespace: ingress-nginx}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: nginx-ingress-role}
-subjects: [{kind: ServiceAccount, name: nginx-ingress-serviceaccount, namespace: ingress-nginx}]
----
-apiVersion: rbac.authorization.k8s.io/v1beta1
-kind: ClusterRoleBinding
-metadata: {name: nginx-ingress-clusterrole-nisa-binding}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: nginx-ingress-clusterrole}
-subjects: [{kind: ServiceAccount, name: nginx-ingress-serviceaccount, namespace: ingress-nginx}]
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: nginx-ingress-controller, namespace: ingress-nginx}
-spec:
-  replicas: 1
-  selector: {matchLabels: {app: ingress-nginx}}
-  template:
-    metadata: {labels: {app: ingress-nginx}}
-    spec:
-      hostNetwork: true
-      serviceAccountName: nginx-ingress-serviceaccount
-      nodeSelector: {ingress: "true"}
-      containers:
-      - {name: nginx-ingress-controller, image: nginx}
----
-apiVersion: v1
-kind: LimitRange
-metadata: {name: ingress-nginx, namespace: ingress-nginx}
-spec:
-  limits: [{type: Container, min: {memory: 90Mi, cpu: 100m}}]
-"""
+CONTROLLER = (Path(__file__).parent / "articles" / "mandatory.yaml").read_text()
 
 KINDS = """
 apiVersion: apps/v1
@@ -341,7 +277,7 @@ def archives(folder: Path) -> list[Path]:
     """What `docker save` would have written of the article's images."""
     serve = "trap 'exit 0' TERM; httpd -f -p {} -h /www & wait"
     pages = {
-        f"myblog:{version}": (8002, {"www/blog/index/index.html": title + "\n"})
+        f"myblog:{version}": (8002, {"www/blog/index/index.html": title + "\n", "www/admin/users.html": ADMIN + "\n"})
         for version, title in (("v1", TITLE), ("v2", f"{TITLE} v2"))
     }
     pages["mysql:5.7-utf8"] = (3306, {"www/index.html": GREETING + "\n"})

@@ -2,10 +2,10 @@
 
 Commands are typed as the article has them, in a directory with its files; its nodes are called node-1 to node-3 here
 and have the addresses that its own have. Its images are loaded instead of built, and fetched with wget, because they
-are busybox. Not there yet: an Ingress is stored and shown, with its certificate, paths and rewriting, but no nginx
-serves it. The article's controller is installed all the same, with plain nginx in the place of its image.
+are busybox. Its ingress controller is installed from its manifest, whose image the cluster stands in for.
 """
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -15,7 +15,8 @@ from pathlib import Path
 import e2e_myblog as myblog
 import pytest
 from e2e_articles import described, editor, proxy_mode, table
-from e2e_myblog import GREETING, REGISTRY, TITLE, service
+from e2e_backends import apply, backend
+from e2e_myblog import ADMIN, GREETING, REGISTRY, TITLE, service
 from e2e_support import SAMPAN, Cluster, Kubectl, eventually, run
 
 Typed = Callable[..., str]
@@ -33,6 +34,8 @@ FILES = {
     "ingress-path.yaml": myblog.INGRESS_PATHS,
     "mandatory.yaml": myblog.CONTROLLER,
 }
+PORTS = {1: 4200, 2: 8080}
+"""Of the Services that the article's fan-out leads to."""
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +88,12 @@ def start_myblog(typed: Typed, jds: Kubectl, replicas: int = 1) -> None:
     Path("deploy-myblog.yaml").write_text(myblog.MYBLOG.replace("replicas: 1", f"replicas: {replicas}"))
     assert typed("kubectl create -f deploy-myblog.yaml") == "deployment.apps/myblog created\n"
     jds.wait_ready("app=myblog", replicas)
+
+
+def browse(cluster: Cluster, url: str, *options: str) -> str:
+    """What a client outside the nodes gets, which has the article's line in its hosts file."""
+    known = [word for port in (80, 443) for word in ("--resolve", f"myblog.jds.com:{port}:10.2.2.10")]
+    return cluster.on_lan("curl", "-sSk", *known, *options, url)
 
 
 def endpoints_of(jds: Kubectl, name: str, count: int) -> set[str]:
@@ -254,38 +263,6 @@ def test_the_clusters_own_services_are_where_the_article_has_them(typed: Typed):
         assert re.match(r"coredns-\S+ +1/1 +Running .* 10\.244\.\d\.\d+ +node-\d ", line)
 
 
-def test_the_ingress_controller_waits_for_a_node_with_its_label(cluster: Cluster, jds: Kubectl, typed: Typed):
-    said = typed("kubectl create -f mandatory.yaml")
-    try:
-        for created in (
-            "namespace/ingress-nginx",
-            "configmap/udp-services",
-            "serviceaccount/nginx-ingress-serviceaccount",
-            "clusterrole.rbac.authorization.k8s.io/nginx-ingress-clusterrole",
-            "role.rbac.authorization.k8s.io/nginx-ingress-role",
-            "rolebinding.rbac.authorization.k8s.io/nginx-ingress-role-nisa-binding",
-            "clusterrolebinding.rbac.authorization.k8s.io/nginx-ingress-clusterrole-nisa-binding",
-            "deployment.apps/nginx-ingress-controller",
-            "limitrange/ingress-nginx",
-        ):
-            assert f"{created} created\n" in said
-        assert re.search(r"^ingress-nginx +Active ", typed("kubectl get ns | grep nginx"), re.M)
-        [pod] = eventually(lambda: table(typed("kubectl -n ingress-nginx get pod")), "the pod")
-        assert (pod["READY"], pod["STATUS"]) == ("0/1", "Pending")
-        assert "didn't match Pod's node affinity/selector" in eventually(
-            lambda: typed("kubectl -n ingress-nginx describe pod | grep FailedScheduling"), "the scheduler's reason"
-        )
-        assert typed("kubectl label node node-2 ingress=true") == "node/node-2 labeled\n"
-        labels = typed("kubectl get node node-2 --show-labels --no-headers").split()[-1].split(",")
-        assert {"component=mysql", "ingress=true", "kubernetes.io/hostname=node-2"} <= set(labels)
-        cluster.kubectl.within("ingress-nginx").wait_ready("app=ingress-nginx", 1)
-        [pod] = table(typed("kubectl -n ingress-nginx get pods -o wide"))
-        assert (pod["READY"], pod["IP"], pod["NODE"]) == ("1/1", "10.2.2.11", "node-2")
-    finally:
-        typed("kubectl delete -f mandatory.yaml --ignore-not-found")
-        typed("kubectl label node node-2 ingress-")
-
-
 def test_the_other_controllers_that_the_article_names(jds: Kubectl, typed: Typed):
     """One pod on every node, one that ends, one that is not due; Deployments and their ReplicaSets are all around."""
     jds.apply(myblog.KINDS, verb="create")
@@ -353,29 +330,113 @@ class TestServicesOfTwoPods:
             found.add(f"{ip}:8002")
         assert found == endpoints
 
-    def test_ingresses_are_stored_and_shown(self, jds: Kubectl, typed: Typed):
+
+class TestIngress:
+    """Two pods of myblog behind a Service, and the article's controller, on the node that it has labelled."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def jds(cls, cluster: Cluster, images: None) -> Iterator[Kubectl]:
+        with articles_namespace(cluster) as kubectl:
+            kubectl.apply(myblog.MYBLOG.replace("replicas: 1", "replicas: 2"))
+            kubectl.apply(FILES["svc-myblog.yaml"])
+            apply(kubectl, backend("service1", None, app="service1"), backend("service2", None, app="service2"))
+            kubectl.apply("---".join(service(f"service{n}", port, 8080, f"service{n}") for n, port in PORTS.items()))
+            kubectl.wait_ready("app=myblog", 2)
+            endpoints_of(kubectl, "myblog", 2)
+            try:
+                yield kubectl
+            finally:
+                cluster.kubectl("label node node-1 ingress-")
+                cluster.kubectl("delete --ignore-not-found -f -", stdin=myblog.CONTROLLER)
+
+    def test_the_controller_waits_for_a_node_with_its_label(self, cluster: Cluster, jds: Kubectl, typed: Typed):
+        said = typed("kubectl create -f mandatory.yaml")
+        for created in (
+            "namespace/ingress-nginx",
+            "configmap/nginx-configuration",
+            "configmap/tcp-services",
+            "configmap/udp-services",
+            "serviceaccount/nginx-ingress-serviceaccount",
+            "clusterrole.rbac.authorization.k8s.io/nginx-ingress-clusterrole",
+            "role.rbac.authorization.k8s.io/nginx-ingress-role",
+            "rolebinding.rbac.authorization.k8s.io/nginx-ingress-role-nisa-binding",
+            "clusterrolebinding.rbac.authorization.k8s.io/nginx-ingress-clusterrole-nisa-binding",
+            "deployment.apps/nginx-ingress-controller",
+            "limitrange/ingress-nginx",
+        ):
+            assert f"{created} created\n" in said
+        assert re.search(r"^ingress-nginx +Active ", typed("kubectl get ns | grep nginx"), re.M)
+        [pod] = eventually(lambda: table(typed("kubectl -n ingress-nginx get pod")), "the pod")
+        assert (pod["READY"], pod["STATUS"]) == ("0/1", "Pending")
+        assert "didn't match Pod's node affinity/selector" in eventually(
+            lambda: typed("kubectl -n ingress-nginx describe pod | grep FailedScheduling"), "the scheduler's reason"
+        )
+        assert typed("kubectl label node node-1 ingress=true") == "node/node-1 labeled\n"
+        labels = typed("kubectl get node node-1 --show-labels --no-headers").split()[-1].split(",")
+        assert {"ingress=true", "kubernetes.io/hostname=node-1"} <= set(labels)
+        cluster.kubectl.within("ingress-nginx").wait_ready("app.kubernetes.io/name=ingress-nginx", 1)
+        [pod] = table(typed("kubectl -n ingress-nginx get pods -o wide"))
+        assert (pod["READY"], pod["IP"], pod["NODE"]) == ("1/1", "10.2.2.10", "node-1")
+        [deployment] = table(typed("kubectl -n ingress-nginx get deploy"))
+        assert (deployment["NAME"], deployment["READY"]) == ("nginx-ingress-controller", "1/1")
+
+    def test_an_ingress_is_served_by_its_host(self, cluster: Cluster, jds: Kubectl, typed: Typed):
         said = typed("kubectl create -f ingress.yaml")
         assert "ingress.extensions/myblog created\n" in said
         assert "Warning: extensions/v1beta1 Ingress is deprecated in v1.14+" in said
+        assert TITLE in eventually(lambda: browse(cluster, "http://myblog.jds.com/blog/index/"), "the page")
+        [row] = table(typed("kubectl -n jds get ing"))
+        assert (row["NAME"], row["HOSTS"], row["ADDRESS"], row["PORTS"]) == ("myblog", "myblog.jds.com", "", "80")
+        shown = typed("kubectl -n jds describe ingress myblog")
+        [listed] = re.findall(r"/   myblog:80 \((.*)\)", shown)
+        assert set(listed.split(",")) == jds.endpoints("myblog")
+        assert re.search(
+            r"Normal +CREATE +\S+ +nginx-ingress-controller +Ingress jds/myblog",
+            eventually(
+                lambda: "CREATE" in (text := typed("kubectl -n jds describe ingress myblog")) and text, "CREATE"
+            ),
+        )
+
+    def test_the_controllers_file_shows_what_the_article_greps_for(self, jds: Kubectl, typed: Typed):
+        pod = table(typed("kubectl -n ingress-nginx get pods"))[0]["NAME"]
+        processes = typed(f"kubectl -n ingress-nginx exec {pod} -- ps aux")
+        assert "nginx: master process" in processes
+        assert "root" not in {line.split()[0] for line in processes.splitlines()}
+        found = typed(f"kubectl -n ingress-nginx exec {pod} -- grep -n -A20 myblog /etc/nginx/nginx.conf")
+        lines = [re.sub(r"^\d+[:-]\s*", "", line) for line in found.splitlines()]
+        expected = [
+            "server_name myblog.jds.com ;",
+            "listen 80 ;",
+            "listen [::]:80 ;",
+            "listen 443 ssl http2 ;",
+            "listen [::]:443 ssl http2 ;",
+            'set $proxy_upstream_name "-";',
+            "ssl_certificate_by_lua_block {",
+            "certificate.call()",
+            "}",
+            "location / {",
+            'set $namespace "jds";',
+            'set $ingress_name "myblog";',
+        ]
+        assert [line for line in lines if line in expected][: len(expected)] == expected
+
+    def test_it_is_served_with_the_certificate_of_a_secret(self, cluster: Cluster, jds: Kubectl, typed: Typed):
         certificate = "-keyout tls.key -out tls.crt -subj '/CN=*.luffy.com/O=ingress-nginx'"
         typed(f"openssl req -x509 -nodes -days 2920 -newkey rsa:2048 {certificate}")
         assert typed("kubectl -n jds create secret tls https-secret --key tls.key --cert tls.crt") == (
             "secret/https-secret created\n"
         )
         assert "ingress.extensions/myblog-tls created\n" in typed("kubectl create -f ingress-tls.yaml")
-        assert "ingress.networking.k8s.io/rewrite-path created\n" in typed("kubectl create -f ingress-path.yaml")
-        shown = [
-            (row["NAME"], row["HOSTS"], row["ADDRESS"], row["PORTS"]) for row in table(typed("kubectl -n jds get ing"))
-        ]
-        assert shown == [
-            ("myblog", "myblog.jds.com", "", "80"),
-            ("myblog-tls", "myblog.jds.com", "", "80, 443"),
-            ("rewrite-path", "myblog.jds.com", "", "80"),
-            ("simple-fanout-example", "myblog.jds.com", "", "80"),
-        ]
-        [listed] = re.findall(r"/   myblog:80 \((.*)\)", typed("kubectl -n jds describe ingress myblog"))
-        assert set(listed.split(",")) == jds.endpoints("myblog")
+        rows = [(row["NAME"], row["HOSTS"], row["PORTS"]) for row in table(typed("kubectl -n jds get ing"))]
+        assert rows == [("myblog", "myblog.jds.com", "80"), ("myblog-tls", "myblog.jds.com", "80, 443")]
         assert "https-secret terminates myblog.jds.com" in typed("kubectl -n jds describe ingress myblog-tls")
+        eventually(lambda: browse(cluster, "http://myblog.jds.com/blog/index/", "-w", "%{http_code}").endswith("308"))
+        assert TITLE in browse(cluster, "https://myblog.jds.com/blog/index/")
+        assert TITLE in browse(cluster, "http://myblog.jds.com/blog/index/", "-L")
+
+    def test_paths_fan_out_and_are_rewritten(self, cluster: Cluster, jds: Kubectl, typed: Typed):
+        assert "ingress.networking.k8s.io/rewrite-path created\n" in typed("kubectl create -f ingress-path.yaml")
         paths = typed("kubectl -n jds describe ingress simple-fanout-example")
         assert re.findall(r"^ +(/\w*) +(\w+:\d+) ", paths, re.M) == [
             ("/foo", "service1:4200"),
@@ -383,3 +444,10 @@ class TestServicesOfTwoPods:
             ("/", "myblog:80"),
         ]
         assert "rewrite-target: /admin/$1" in typed("kubectl -n jds describe ingress rewrite-path")
+        site = "https://myblog.jds.com"
+        assert ADMIN in eventually(
+            lambda: ADMIN in (text := browse(cluster, f"{site}/foo/users.html")) and text, "foo/"
+        )
+        for path, name in (("/foo", "service1"), ("/bar", "service2"), ("/bar/x", "service2")):
+            assert json.loads(browse(cluster, site + path)).items() >= {"name": name, "path": path}.items()
+        assert TITLE in browse(cluster, f"{site}/blog/index/")

@@ -93,6 +93,7 @@ class Nginx:
         self._master.prepare()
         self._fallback = self._fallback or _fake_certificate(self._place.private, self._master)
         if self._master.adopt():
+            self._state.structure = await self._master.served()
             log.info("took over nginx, process %d", self._master.pid)
         self._keeper = asyncio.create_task(self._keep(), name="nginx keeper")
 
@@ -138,7 +139,9 @@ class Nginx:
         return Applied(reloaded, tuple(dict.fromkeys(rejected)))
 
     def _changed(self, structure: Structure) -> bool:
-        return self._state.structure is None or self._state.structure != structure
+        """Names of files are made from their contents; one that is there and not wanted changes nothing."""
+        now = self._state.structure
+        return now is None or now.text != structure.text or not structure.files.keys() <= now.files.keys()
 
     async def _push(self, pushed: Pushed, with_deletions: bool) -> None:
         if not self._master.is_alive():

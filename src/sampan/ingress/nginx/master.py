@@ -23,6 +23,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sampan.ingress.nginx.render import Structure
 
@@ -120,10 +121,25 @@ class Master:
         self._end_orphans()
         return False
 
+    async def served(self) -> Structure | None:
+        """What the nginx that was adopted serves; None where that is uncertain."""
+        generation = self._generation().strip()
+        try:
+            if not generation or (await self.request("GET", "/generation")).strip() != generation:
+                return None
+            files = {str(path): path.read_bytes() for path in (self.place.private / "files").iterdir()}
+            return Structure(self.place.configuration.read_text(), files)
+        except (OSError, NginxError, TimeoutError):
+            return None
+
     def is_alive(self) -> bool:
         if self._child is not None:
             return self._child.poll() is None
-        return self._pid != 0 and os.path.exists(f"/proc/{self._pid}")
+        try:
+            state = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            return False
+        return self._pid != 0 and state != "Z"
 
     async def start(self, structure: Structure, generation: str, state: bytes) -> None:
         """Start nginx with this configuration and first state. Raises NginxError."""
@@ -200,7 +216,7 @@ class Master:
         if process.returncode:
             raise NginxError(self._message(stderr))
 
-    def _as_user(self) -> dict[str, int]:
+    def _as_user(self) -> dict[str, Any]:
         """Arguments for a child; without any where nothing is to change, because not every event loop knows them."""
         wanted = {"user": self.place.user_id, "group": self.place.group_id}
         return {name: number for name, number in wanted.items() if number is not None}

@@ -188,7 +188,14 @@ def text(value: str) -> Text:
 def text_of(allowed: str, what: str) -> Callable[[str], Text]:
     """A parser of text with variables of which every character is in `allowed`."""
     check = matching(allowed, what)
-    return lambda value: text(check(value))
+
+    def parse(value: str) -> Text:
+        found = text(check(value))
+        if any(isinstance(part, str) and ("{" in part or "}" in part) for part in found):
+            raise ValueError("braces stand only around the name of a variable, after $")
+        return found
+
+    return parse
 
 
 url_with_variables = text_of(_NAME_CHARS + r"?&=%+,${}", "letters, digits and - . _ ~ / : ? & = % + , $ { }")

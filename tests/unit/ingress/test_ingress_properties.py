@@ -142,7 +142,8 @@ START = (
             tls=[IngressTLS(secret_name="cert"), IngressTLS(secret_name="other")]),
     ingress("five", rule("a.example.com", path("/a")), annotations={"canary": "true", "canary-weight": "1"}),
     service("web"), service("api"), endpoint_slice("web"), endpoint_slice("api", endpoint("10.1.0.9"), name="api-2"),
-    secret("users", auth=b"joe:x"), tls_secret("cert", "a.example.com"), config_map("headers", {"X-One": "0"}), tls_secret("first", "first.example.com"),
+    secret("users", auth=b"joe:x"), tls_secret("cert", "a.example.com"), config_map("headers", {"X-One": "0"}),
+    tls_secret("first", "first.example.com"),
 )  # fmt: skip
 
 

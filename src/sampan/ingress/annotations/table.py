@@ -122,6 +122,20 @@ def _error_page(text: str) -> Text:
     return values.absolute_url_with_variables(text)
 
 
+def _prefix_or_regex(text: str) -> str:
+    """What nginx compares the start of a value with; after `~` or `~*` a regular expression, without groups' names."""
+    found = matching(r"\-._~a-zA-Z0-9/:?&=%+,^()\[\]*|\\", "letters, digits and the signs of URLs")(text)
+    if found.startswith("~") and (wrong := regex.check(found.lstrip("~*"))):
+        raise ValueError(wrong)
+    return found
+
+
+def _url_part(text: str) -> str:
+    found = matching(r"\-._~a-zA-Z0-9/:?&=%+,$", "letters, digits and - . _ ~ / : ? & = % + , $")(text)
+    values.text(found)
+    return found
+
+
 def _from_to(allowed: str) -> Callable[[str], tuple[str, str]]:
     """Two words; `off` is ("off", "")."""
     words = values.tokens(allowed, "letters, digits and - . _ ~ / : ? & =")
@@ -132,6 +146,7 @@ def _from_to(allowed: str) -> Callable[[str], tuple[str, str]]:
             return "off", ""
         if len(found) != 2:
             raise ValueError('must be "off" or two words')
+        _prefix_or_regex(found[0])
         return found[0], found[1]
 
     return parse
@@ -196,7 +211,6 @@ _next_upstream = listed(
     " ",
 )  # fmt: skip
 _samesite = one_of("None", "Lax", "Strict", case=False)
-_url_prefix = values.matching(r"\-._~a-zA-Z0-9/:?&=%+,$^()\[\]*|\\{}", "letters, digits and the signs of URLs")
 
 L, M, H, X = Risk.LOW, Risk.MEDIUM, Risk.HIGH, Risk.CRITICAL
 A = Annotation
@@ -363,8 +377,8 @@ _PROXY = (
     A("proxy-http-version", "Proxying", L, one_of("1.0", "1.1"), "1.1", "HTTP version for the backend"),
     A("proxy-cookie-domain", "Proxying", M, _from_to(r"\-._~a-zA-Z0-9/:"), "off", "rewrite cookies' domain"),
     A("proxy-cookie-path", "Proxying", M, _from_to(r"\-._~a-zA-Z0-9/:?&="), "off", "rewrite cookies' path"),
-    A("proxy-redirect-from", "Proxying", M, _url_prefix, "off", "rewrite Location headers that begin so"),
-    A("proxy-redirect-to", "Proxying", M, _url_prefix, "off", "what they begin with then"),
+    A("proxy-redirect-from", "Proxying", M, _prefix_or_regex, "off", "rewrite Location headers that begin so"),
+    A("proxy-redirect-to", "Proxying", M, _url_part, "off", "what they begin with then"),
 )  # fmt: skip
 
 _PROXY_TLS = (

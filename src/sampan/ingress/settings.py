@@ -377,7 +377,7 @@ SETTINGS: Mapping[str, Setting] = {
     for group in (_CLIENTS, _SIZES, _TLS, _HTTP, _AUTH, _LOGS, _PROCESS, _SAFETY, _STREAMS, _NOT_DONE)
     for each in group
 }
-_ALIASES = {"allowlist-source-range": "whitelist-source-range", "allow-cross-namespace-secrets": ""}
+_ALIASES = {"allowlist-source-range": "whitelist-source-range"}
 
 DEFAULTS = Settings({key: each.parse(each.default) for key, each in SETTINGS.items() if not each.refused})
 """What holds without a ConfigMap."""

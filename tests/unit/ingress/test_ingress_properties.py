@@ -226,3 +226,23 @@ def _assert_backends(made: Configuration) -> None:
             used |= {one.backend, one.fallback, *(canary.backend for canary in one.canaries)}
             used |= {one.filters.error_pages.backend} if one.filters.error_pages else set()
     assert used - {""} == set(made.backends) - {""}
+
+
+def test_a_change_makes_anew_only_what_it_touches() -> None:
+    """Of many hosts the one that changes is another object; the others, and their backends, are those of before."""
+    cluster, translator = Cluster(), Translator()
+    for number in range(50):
+        name = f"many-{number}"
+        cluster.put(ingress(name, rule(f"{name}.example.org", path("/a"), path("/b")), namespace=name))
+        cluster.put(service("web", namespace=name))
+        cluster.put(endpoint_slice("web", namespace=name))
+    before = translator.translate(cluster.objects, DEFAULTS, OPTIONS).configuration
+    cluster.put(ingress("many-7", rule("many-7.example.org", path("/c")), namespace="many-7"))
+    between = translator.translate(cluster.objects, DEFAULTS, OPTIONS).configuration
+    old = {each.name: each for each in before.hosts}
+    assert [each.name for each in between.hosts if each is not old[each.name]] == ["many-7.example.org"]
+    cluster.put(endpoint_slice("web", endpoint("10.1.9.9"), namespace="many-8"))
+    after = translator.translate(cluster.objects, DEFAULTS, OPTIONS).configuration
+    changed = [name for name, each in after.backends.items() if each is not between.backends[name]]
+    assert changed == ["many-8/web/80"]
+    assert all(one is other for one, other in zip(after.hosts, between.hosts, strict=True))

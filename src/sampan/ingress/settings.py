@@ -88,6 +88,10 @@ def _log_format(text: str) -> str:
     return plain(text.replace("\n", ""), values.LONGEST)
 
 
+def _signin(text: str) -> object:
+    return values.absolute_url_with_variables(text, frozenset({"escaped_request_uri"}))
+
+
 _size = values.size
 _header_names = listed(values.header)
 _locations = listed(values.matching(r"\-._~a-zA-Z0-9/:", "letters, digits and - . _ ~ / :"))
@@ -120,6 +124,10 @@ def _number(key: str, default: int, meaning: str, lowest: int = 0, highest: int 
 
 def _bytes(key: str, default: str, meaning: str) -> Setting:
     return Setting(key, "size", _size, default, meaning)
+
+
+def _memory(key: str, largest: str, default: str, meaning: str) -> Setting:
+    return Setting(key, "size", values.memory(largest), default, meaning)
 
 
 def _time(key: str, default: str, meaning: str) -> Setting:
@@ -167,14 +175,14 @@ _SIZES = (
     _number("proxy-send-timeout", 60, "seconds between two writes to a backend"),
     _text("proxy-buffering", values.on_off, "off", "buffer answers", "on/off"),
     _text("proxy-request-buffering", values.on_off, "on", "buffer requests", "on/off"),
-    _bytes("proxy-buffer-size", "4k", "buffer for an answer's headers"),
-    _number("proxy-buffers-number", 4, "buffers for an answer", 1),
+    _memory("proxy-buffer-size", "16m", "4k", "buffer for an answer's headers"),
+    _number("proxy-buffers-number", 4, "buffers for an answer", 2, 65536),
     _text("proxy-busy-buffers-size", _unless_empty(_size, 0), "", "size of busy buffers; nginx's formula", "size"),
     _bytes("proxy-max-temp-file-size", "1024m", "largest temporary file of an answer; 0 is none"),
     _text("proxy-http-version", one_of("1.0", "1.1"), "1.1", "HTTP version spoken to backends"),
-    _bytes("client-header-buffer-size", "1k", "buffer for a request's headers"),
+    _memory("client-header-buffer-size", "16m", "1k", "buffer for a request's headers"),
     _text("large-client-header-buffers", _buffers, "4 8k", "buffers for large headers", "number and size"),
-    _bytes("client-body-buffer-size", "8k", "request body kept in memory"),
+    _memory("client-body-buffer-size", "256m", "8k", "request body kept in memory"),
     _number("client-header-timeout", 60, "seconds for a request's headers"),
     _number("client-body-timeout", 60, "seconds between two reads of a request's body"),
     _number("keep-alive", 75, "seconds that idle client connections stay open"),
@@ -254,7 +262,7 @@ _HTTP = (
 _AUTH = (
     _text("global-auth-url", _unless_empty(values.absolute_url_with_variables, ()), "", "asked before every request"),
     _text("global-auth-method", pattern("[A-Z]{0,16}", "an HTTP method"), "", "method of that request"),
-    _text("global-auth-signin", _unless_empty(values.url_with_variables, ()), "", "where 401 is redirected to"),
+    _text("global-auth-signin", _unless_empty(_signin, ()), "", "where 401 is redirected to"),
     _text("global-auth-signin-redirect-param", pattern(r"[\w.-]{1,64}", "a name"), "rd", "parameter with the URL"),
     _text("global-auth-response-headers", _header_names, "", "headers passed from it to backends", "list"),
     _text("global-auth-request-redirect", _unless_empty(values.url_with_variables, ()), "", "X-Auth-Request-Redirect"),

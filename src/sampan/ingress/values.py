@@ -8,7 +8,7 @@ renderer on this.
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from sampan.ingress.model import Networks, Text, Variable
 
@@ -42,9 +42,9 @@ _VARIABLE_NAMES = """
     ssl_client_verify ssl_curve ssl_curves ssl_early_data ssl_protocol ssl_server_name ssl_session_id
     ssl_session_reused upstream_addr upstream_bytes_received upstream_bytes_sent upstream_cache_status
     upstream_connect_time upstream_header_time upstream_response_length upstream_response_time upstream_status
-    realip_remote_addr realip_remote_port
+    realip_remote_addr realip_remote_port fastcgi_script_name fastcgi_path_info
     namespace ingress_name service_name service_port location_path proxy_upstream_name req_id best_http_host
-    pass_access_scheme pass_server_port pass_port the_real_ip escaped_request_uri
+    pass_access_scheme pass_server_port pass_port the_real_ip
 """
 VARIABLES = frozenset(_VARIABLE_NAMES.split())
 """nginx's own variables and those that the rendered file defines in every location."""
@@ -131,6 +131,18 @@ def size(text: str) -> int:
     return int(found[1]) * _SIZES[found[2].lower()]
 
 
+def memory(largest: str) -> Callable[[str], int]:
+    """A size of memory, which is neither 0 nor above `largest`: each request may take as much."""
+
+    def parse(text: str) -> int:
+        found = size(text)
+        if not 0 < found <= size(largest):
+            raise ValueError(f"must be above 0 and at most {largest}")
+        return found
+
+    return parse
+
+
 def seconds(text: str) -> int:
     """Seconds of nginx's times: 60, 60s, 10m, 1h."""
     found = _DURATION.fullmatch(text.strip())
@@ -165,19 +177,19 @@ def networks(text: str) -> Networks:
     )
 
 
-def variable(name: str) -> Variable:
-    """A variable that every location knows."""
-    if name not in VARIABLES and not name.startswith(_VARIABLE_FAMILIES) and not name.isdecimal():
+def variable(name: str, more: frozenset[str] = frozenset()) -> Variable:
+    """A variable that every location knows, or one of `more`."""
+    if name not in VARIABLES and name not in more and not name.startswith(_VARIABLE_FAMILIES) and not name.isdecimal():
         raise ValueError(f"${name[:50]} is not a variable that is known here")
     return Variable(name)
 
 
-def text(value: str) -> Text:
+def text(value: str, more: frozenset[str] = frozenset()) -> Text:
     """Literal text with `$name` or `${name}` in it. A `$` before anything else is refused."""
     parts: list[str | Variable] = []
     at = 0
     for found in _VARIABLE.finditer(plain(value)):
-        parts += [value[at : found.start()], variable(found[1] or found[2])]
+        parts += [value[at : found.start()], variable(found[1] or found[2], more)]
         at = found.end()
     parts.append(value[at:])
     if any(isinstance(part, str) and "$" in part for part in parts):
@@ -185,12 +197,16 @@ def text(value: str) -> Text:
     return tuple(part for part in parts if part != "")
 
 
-def text_of(allowed: str, what: str) -> Callable[[str], Text]:
+class TextParser(Protocol):
+    def __call__(self, value: str, more: frozenset[str] = ..., /) -> Text: ...
+
+
+def text_of(allowed: str, what: str) -> TextParser:
     """A parser of text with variables of which every character is in `allowed`."""
     check = matching(allowed, what)
 
-    def parse(value: str) -> Text:
-        found = text(check(value))
+    def parse(value: str, more: frozenset[str] = frozenset(), /) -> Text:
+        found = text(check(value), more)
         if any(isinstance(part, str) and ("{" in part or "}" in part) for part in found):
             raise ValueError("braces stand only around the name of a variable, after $")
         return found
@@ -211,8 +227,8 @@ def absolute_url(value: str) -> str:
     return url(value)
 
 
-def absolute_url_with_variables(value: str) -> Text:
-    found = url_with_variables(value)
+def absolute_url_with_variables(value: str, more: frozenset[str] = frozenset()) -> Text:
+    found = url_with_variables(value, more)
     if not re.match(r"(https?|\$\{?scheme\}?)://[^/]", value.strip()):
         raise ValueError("must be a URL that begins with http:// or https://")
     return found

@@ -136,6 +136,10 @@ def _url_part(text: str) -> str:
     return found
 
 
+def _signin(text: str) -> Text:
+    return values.absolute_url_with_variables(text, frozenset({"escaped_request_uri"}))
+
+
 def _from_to(allowed: str) -> Callable[[str], tuple[str, str]]:
     """Two words; `off` is ("off", "")."""
     words = values.tokens(allowed, "letters, digits and - . _ ~ / : ? & =")
@@ -153,7 +157,7 @@ def _from_to(allowed: str) -> Callable[[str], tuple[str, str]]:
 
 
 def _cache_duration(text: str) -> str:
-    if not re.fullmatch(r"((any|\d{3}) )*\d{1,6}(ms|[smhdwMy])?", text.strip(), re.ASCII):
+    if not re.fullmatch(r"((any|[1-5]\d{2}) )*\d{1,6}(ms|[smhdwMy])?", text.strip(), re.ASCII):
         raise ValueError("must be status codes and a time, as in 200 202 10m")
     return " ".join(text.split())
 
@@ -191,8 +195,8 @@ def _backend_protocol(text: str) -> BackendProtocol:
 
 def _error_codes(text: str) -> tuple[int, ...]:
     found = tuple(dict.fromkeys(listed(integer(300, 599))(text)))
-    if not found:
-        raise ValueError("must be status codes with , between them")
+    if not found or 499 in found:
+        raise ValueError("must be status codes with , between them, and not 499, which is nginx's own")
     return found
 
 
@@ -216,6 +220,7 @@ L, M, H, X = Risk.LOW, Risk.MEDIUM, Risk.HIGH, Risk.CRITICAL
 A = Annotation
 _WAF = "ModSecurity is not built in"
 _TRACE = "OpenTelemetry is not built in"
+_KEPT = "nginx would have to resolve the service's name whenever it reloads, and one that fails would stop all"
 
 # --- the table
 
@@ -264,7 +269,7 @@ _AUTH = (
     A("satisfy", "Authentication", L, one_of("any", "all"), "all", "address or authentication, or both", denies=True),
     A("auth-url", "External authentication", H, values.absolute_url_with_variables, "", "asked first", denies=True),
     A("auth-method", "External authentication", L, _http_method, "GET", "method of that request", denies=True),
-    A("auth-signin", "External authentication", H, values.absolute_url_with_variables, "", "where 401 leads to"),
+    A("auth-signin", "External authentication", H, _signin, "", "where 401 leads to"),
     A(
         "auth-signin-redirect-param", "External authentication", M, pattern(r"[\w.~-]{1,64}", "a name"), "rd",
         "parameter with the URL that was asked for",
@@ -285,13 +290,15 @@ _AUTH = (
     A(
         "auth-cache-duration", "External authentication", M, listed(_cache_duration), "200 202 401 5m", "how long",
     ),
-    A("auth-keepalive", "External authentication", L, integer(0, 65535), "0", "idle connections that are kept"),
+    A("auth-keepalive", "External authentication", L, integer(0, 65535), "0", "idle connections kept to it",
+      refused=_KEPT),
     A(
         "auth-keepalive-share-vars", "External authentication", L, boolean, "false",
-        "the request's variables hold in the question, too",
+        "the request's variables hold in the question, too", refused=_KEPT,
     ),
-    A("auth-keepalive-requests", "External authentication", L, integer(1), "1000", "requests per such connection"),
-    A("auth-keepalive-timeout", "External authentication", L, _seconds, "60", "seconds it stays open"),
+    A("auth-keepalive-requests", "External authentication", L, integer(1), "1000", "requests per such connection",
+      refused=_KEPT),
+    A("auth-keepalive-timeout", "External authentication", L, _seconds, "60", "seconds it stays open", refused=_KEPT),
     A("auth-always-set-cookie", "External authentication", L, boolean, "false", "pass Set-Cookie whatever the status"),
     A("auth-snippet", "External authentication", X, _snippet, "", "nginx configuration for that request"),
     A(
@@ -367,12 +374,12 @@ _PROXY = (
     A("proxy-next-upstream-timeout", "Proxying", L, _seconds, "0", "seconds for all tries"),
     A("proxy-next-upstream-tries", "Proxying", L, integer(0, 10000), "3", "number of tries"),
     A("proxy-body-size", "Proxying", M, values.size, "1m", "largest body; 0 is any; above it 413"),
-    A("client-body-buffer-size", "Proxying", L, values.size, "8k", "body kept in memory"),
+    A("client-body-buffer-size", "Proxying", L, values.memory("256m"), "8k", "body kept in memory"),
     A("proxy-request-buffering", "Proxying", L, on_off, "on", "buffer requests"),
     A("proxy-buffering", "Proxying", L, on_off, "off", "buffer answers"),
-    A("proxy-buffers-number", "Proxying", L, integer(1, 65536), "4", "buffers of an answer"),
-    A("proxy-buffer-size", "Proxying", L, values.size, "4k", "buffer of an answer's headers"),
-    A("proxy-busy-buffers-size", "Proxying", L, values.size, "", "size of busy buffers"),
+    A("proxy-buffers-number", "Proxying", L, integer(2, 65536), "4", "buffers of an answer"),
+    A("proxy-buffer-size", "Proxying", L, values.memory("16m"), "4k", "buffer of an answer's headers"),
+    A("proxy-busy-buffers-size", "Proxying", L, values.memory("1g"), "", "size of busy buffers"),
     A("proxy-max-temp-file-size", "Proxying", L, values.size, "1024m", "largest temporary file"),
     A("proxy-http-version", "Proxying", L, one_of("1.0", "1.1"), "1.1", "HTTP version for the backend"),
     A("proxy-cookie-domain", "Proxying", M, _from_to(r"\-._~a-zA-Z0-9/:"), "off", "rewrite cookies' domain"),
@@ -419,7 +426,7 @@ _ACCESS = (
         aliases=("whitelist-source-range",), denies=True,
     ),
     A("denylist-source-range", "Access", M, networks, "", "clients that get 403", denies=True),
-    A("limit-connections", "Rates", L, integer(), "", "connections per client at once; above it 503"),
+    A("limit-connections", "Rates", L, integer(0, 65535), "", "connections per client at once; above it 503"),
     A("limit-rps", "Rates", L, integer(), "", "requests per second and client; above it 503"),
     A("limit-rpm", "Rates", L, integer(), "", "requests per minute and client; above it 503"),
     A("limit-burst-multiplier", "Rates", L, integer(1, 10000), "5", "burst as a multiple of the rate"),

@@ -26,6 +26,7 @@ from sampan.ingress.nginx.directives import (
     expression,
     is_set,
     lua,
+    network,
     snippet,
 )
 from sampan.ingress.nginx.http import access_log, backend_headers, upstream
@@ -111,10 +112,10 @@ class Locations:
         if access is None:
             return
         yield d("satisfy", access.satisfy)
-        for network in access.deny:
-            yield d("deny", network)
-        for network in access.allow:
-            yield d("allow", network)
+        for each in access.deny:
+            yield d("deny", network(each))
+        for each in access.allow:
+            yield d("allow", network(each))
         if access.allow:
             yield d("deny", "all")
 
@@ -125,7 +126,7 @@ class Locations:
         key = "$binary_remote_addr"
         if limit.exempt:
             name = "exempt_" + digest(limit.exempt)
-            rows = [d(network, "1") for network in limit.exempt]
+            rows = [d(network(each), "1") for each in limit.exempt]
             self._shared.need(
                 name,
                 [
@@ -267,8 +268,8 @@ class Locations:
         yield d("add_header", "Set-Cookie", X("$auth_cookie"), *(["always"] if auth.always_set_cookie else []))
         literal = "".join(part for part in signin if isinstance(part, str))
         url = expression(signin)
+        yield lua("set_by_lua_block", "return ngx.escape_uri(ngx.var.request_uri)", X("$escaped_request_uri"))
         if f"{auth.signin_redirect_param}=" not in literal:
-            yield lua("set_by_lua_block $escaped_request_uri", "return ngx.escape_uri(ngx.var.request_uri)")
             joint = "&" if "?" in literal else "?"
             back = X("=$pass_access_scheme://$http_host$escaped_request_uri")
             url = X(url + expression(joint + auth.signin_redirect_param) + back)
@@ -306,7 +307,7 @@ class Locations:
                 origin = X("$cors_any_origin")
                 self._shared.need("cors_any_origin", [
                     d("map", X("$http_origin"), X("$cors_any_origin"),
-                      block=[d('""', "*"), d("default", X("$http_origin"))])
+                      block=[d("", "*"), d("default", X("$http_origin"))])
                 ])  # fmt: skip
             gate = None
         else:
@@ -332,7 +333,7 @@ class Locations:
     def _only_if(self, gate: str, name: str, value: str) -> str:
         variable = f"cors_{digest((gate, name, value))}"
         self._shared.need(variable, [
-            d("map", X("$" + gate), X("$" + variable), block=[d('""', ""), d("default", value)])
+            d("map", X("$" + gate), X("$" + variable), block=[d("", ""), d("default", value)])
         ])  # fmt: skip
         return X("$" + variable)
 

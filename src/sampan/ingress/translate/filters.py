@@ -248,6 +248,7 @@ def _headers(reading: Reading, data: Mapping[str, str], annotation: str) -> tupl
     good = []
     for name, text in sorted(data.items()):
         try:
+            values.text(text.strip())
             good.append((values.header(name), values.header_value(text)))
         except ValueError as error:
             reading.tell("InvalidConfigMap", f"{reading.prefix}/{annotation}: header {name[:60]!r}: {error}")
@@ -323,6 +324,7 @@ def _proxying(reading: Reading) -> Proxying:
     found = reading.annotations
     params = reading.config_map("fastcgi-params-configmap") or {}
     version: Literal["1.0", "1.1"] | None = found.get("proxy-http-version", None)
+    number, busy, largest_file = _buffers(reading)
     return Proxying(
         connect_timeout=found.find("proxy-connect-timeout", int),
         send_timeout=found.find("proxy-send-timeout", int),
@@ -334,10 +336,10 @@ def _proxying(reading: Reading) -> Proxying:
         body_buffer_size=found.find("client-body-buffer-size", int),
         request_buffering=found.find("proxy-request-buffering", bool),
         buffering=found.find("proxy-buffering", bool),
-        buffers_number=found.find("proxy-buffers-number", int),
+        buffers_number=number,
         buffer_size=found.find("proxy-buffer-size", int),
-        busy_buffers_size=found.find("proxy-busy-buffers-size", int),
-        max_temp_file_size=found.find("proxy-max-temp-file-size", int),
+        busy_buffers_size=busy,
+        max_temp_file_size=largest_file,
         http_version=version,
         cookie_domain=found.find("proxy-cookie-domain", tuple),
         cookie_path=found.find("proxy-cookie-path", tuple),
@@ -347,6 +349,28 @@ def _proxying(reading: Reading) -> Proxying:
         fastcgi_index=found.get("fastcgi-index", ""),
         fastcgi_params=_fastcgi_params(reading, params),
     )
+
+
+def _buffers(reading: Reading) -> tuple[int | None, int | None, int | None]:
+    """Number of buffers, size of busy ones, largest file: those that nginx takes together with the buffers' size."""
+    found, settings = reading.annotations, reading.settings
+    size = found.get("proxy-buffer-size", value(settings, "proxy-buffer-size", int))
+    number, busy = found.find("proxy-buffers-number", int), found.find("proxy-busy-buffers-size", int)
+    largest = found.find("proxy-max-temp-file-size", int)
+    usual = value(settings, "proxy-buffers-number", int)
+    if busy is not None and not size <= busy <= ((number or usual) - 1) * size:
+        text = "must be at least proxy-buffer-size, and less than all buffers but one; the annotation is ignored"
+        reading.tell("InvalidAnnotation", f"{reading.prefix}/proxy-busy-buffers-size: {text}")
+        busy = None
+    if number is not None and busy is None and number < 3:
+        text = "2 buffers need proxy-busy-buffers-size; the annotation is ignored"
+        reading.tell("InvalidAnnotation", f"{reading.prefix}/proxy-buffers-number: {text}")
+        number = None
+    if largest is not None and 0 < largest < size:
+        text = "must be 0 or at least proxy-buffer-size; the annotation is ignored"
+        reading.tell("InvalidAnnotation", f"{reading.prefix}/proxy-max-temp-file-size: {text}")
+        largest = None
+    return number, busy, largest
 
 
 def _location_rewrite(reading: Reading) -> tuple[str, str] | None:
@@ -368,6 +392,7 @@ def _fastcgi_params(reading: Reading, data: Mapping[str, str]) -> tuple[tuple[st
     for name, text in sorted(data.items()):
         try:
             values.matching("A-Za-z0-9_", "letters, digits and _")(name)
+            values.text(text)
             good.append((name, values.plain(text)))
         except ValueError as error:
             message = f"{reading.prefix}/fastcgi-params-configmap: {name[:60]!r}: {error}"

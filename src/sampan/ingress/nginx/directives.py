@@ -24,6 +24,7 @@ MAX_ARGUMENT = 4000
 
 _BARE = re.compile(r"[A-Za-z0-9_./=:,*@%+~$^\[\]-]+\Z")
 _VARIABLE = re.compile(r"[A-Za-z0-9_]{1,100}\Z")
+_NETWORK = re.compile(r"[0-9a-fA-F.:]{2,45}(/[0-9]{1,3})?\Z")
 _ESCAPED = re.compile(r'[\\"]')
 _SPACED = frozenset({"server_name", "listen"})
 _ALWAYS_QUOTED = frozenset({"set"})
@@ -79,9 +80,16 @@ def d(name: str, *arguments: str | int, block: Iterable[Node] | None = None) -> 
     )
 
 
-def lua(name: str, code: str) -> Directive:
+def lua(name: str, code: str, *arguments: str) -> Directive:
     """A directive with a block of Lua, which is a constant of this package."""
-    return Directive(name, lua=code)
+    return Directive(name, arguments, lua=code)
+
+
+def network(text: str) -> str:
+    """An address or a CIDR range. Raises Unrenderable: words such as `all` and `default` would mean something else."""
+    if not _NETWORK.match(text):
+        raise Unrenderable(f"{text[:60]!r} is no address or range of addresses")
+    return text
 
 
 def variable(name: str) -> str:
@@ -107,7 +115,7 @@ def quoted(argument: str, always: bool = False) -> str:
     """One argument as nginx reads it. Raises Unrenderable."""
     if "$" in argument and not isinstance(argument, (Expression, Verbatim)):
         argument = expression(argument)
-    if not always and _BARE.match(argument):
+    if not always and len(argument) <= MAX_ARGUMENT and _BARE.match(argument):
         return str(argument)
     if "\0" in argument:
         raise Unrenderable("a value contains a NUL byte")
@@ -146,7 +154,7 @@ def _render(nodes: Iterable[Node], indent: str, pieces: list[str]) -> None:
         if isinstance(node, Comment):
             pieces.append(f"{indent}## {''.join(c if c.isprintable() else '?' for c in node.text)}\n")
             continue
-        words = [node.name]
+        words = [quoted(node.name)]  # the keys of maps stand where names do, and may come from users
         for position, argument in enumerate(node.arguments):
             if node.name == "if":
                 words.append(_in_condition(argument))

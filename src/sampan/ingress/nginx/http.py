@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sampan.ingress.nginx.context import PLAIN, Globals
-from sampan.ingress.nginx.directives import Expression, Node, Verbatim, d, expression, lua, snippet
+from sampan.ingress.nginx.directives import Expression, Node, Verbatim, d, expression, lua, network, snippet
 from sampan.ingress.nginx.values import Values, on_off, template
 
 X = Expression
@@ -175,7 +175,7 @@ def _variables(g: Globals) -> Iterator[Node]:
 
 def _map(source: str, name: str, *rows: tuple[str, str]) -> Node:
     """A map of constants of this package."""
-    return d("map", X(source), X(name), block=[d(key or '""', X(value)) for key, value in rows])
+    return d("map", X(source), X(name), block=[d(key, X(value)) for key, value in rows])
 
 
 def _logs(g: Globals) -> Iterator[Node]:
@@ -325,14 +325,14 @@ def _client_address(g: Globals) -> Iterator[Node]:
         return
     if g.passthrough:
         yield d("set_real_ip_from", "unix:")
-    for network in trusted:
-        yield d("set_real_ip_from", network)
+    for each in trusted:
+        yield d("set_real_ip_from", network(each))
 
 
 def _blocks(v: Values) -> Iterator[Node]:
     if networks := v.words("block-cidrs"):
-        for network in networks:
-            yield d("deny", network)
+        for each in networks:
+            yield d("deny", network(each))
     for key, source, name in (("block-user-agents", "$http_user_agent", "$block_ua"),
                               ("block-referers", "$http_referer", "$block_ref")):  # fmt: skip
         if words := v.words(key):

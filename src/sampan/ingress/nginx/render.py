@@ -9,7 +9,18 @@ from pathlib import Path
 
 from sampan.ingress.model import Configuration, Host, Source
 from sampan.ingress.nginx.context import Globals, Paths, Shared
-from sampan.ingress.nginx.directives import Expression, Node, Rendered, Unrenderable, Verbatim, d, lua, render, snippet
+from sampan.ingress.nginx.directives import (
+    Expression,
+    Node,
+    Rendered,
+    Unrenderable,
+    Verbatim,
+    d,
+    lua,
+    network,
+    render,
+    snippet,
+)
 from sampan.ingress.nginx.http import http_settings, log_path
 from sampan.ingress.nginx.locations import route_variables
 from sampan.ingress.nginx.servers import HostText, host_text
@@ -143,7 +154,7 @@ class Renderer:
             d("multi_accept", "on" if v.flag("enable-multi-accept", True) else "off"),
             d("worker_connections", v.number("max-worker-connections", 0) or 16384),
             d("use", "epoll"),
-            *(d("debug_connection", network) for network in v.words("debug-connections")),
+            *(d("debug_connection", network(each)) for each in v.words("debug-connections")),
         ])  # fmt: skip
 
 
@@ -166,7 +177,7 @@ def _internal(g: Globals, status: int) -> Iterator[Node]:
             d("listen", f"127.0.0.1:{status}"),
             quiet,
             d("location", "/nginx_status", block=[
-                *(d("allow", network) for network in _readers(g)), d("deny", "all"), d("stub_status"),
+                *(d("allow", network(each)) for each in _readers(g)), d("deny", "all"), d("stub_status"),
             ]),
             d("location", "/healthz", block=[d("return", 200)]),
         ])  # fmt: skip

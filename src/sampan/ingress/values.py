@@ -44,7 +44,7 @@ _VARIABLE_NAMES = """
     upstream_connect_time upstream_header_time upstream_response_length upstream_response_time upstream_status
     realip_remote_addr realip_remote_port fastcgi_script_name fastcgi_path_info
     namespace ingress_name service_name service_port location_path proxy_upstream_name req_id best_http_host
-    pass_access_scheme pass_server_port pass_port the_real_ip
+    pass_access_scheme pass_port
 """
 VARIABLES = frozenset(_VARIABLE_NAMES.split())
 """nginx's own variables and those that the rendered file defines in every location."""
@@ -179,7 +179,7 @@ def networks(text: str) -> Networks:
 
 def variable(name: str, more: frozenset[str] = frozenset()) -> Variable:
     """A variable that every location knows, or one of `more`."""
-    if name not in VARIABLES and name not in more and not name.startswith(_VARIABLE_FAMILIES) and not name.isdecimal():
+    if name not in VARIABLES and name not in more and not name.startswith(_VARIABLE_FAMILIES):
         raise ValueError(f"${name[:50]} is not a variable that is known here")
     return Variable(name)
 

@@ -667,6 +667,8 @@ def test_upstream_tls_holds_for_the_host_unless_told_otherwise() -> None:
     made = translated(one, two, material, *WEB)
     assert route(made, EXAMPLE, "/a").upstream_tls is not None
     assert route(made, EXAMPLE, "/b").upstream_tls == route(made, EXAMPLE, "/a").upstream_tls
+    foreign = ingress("far", rule(EXAMPLE, path("/far")), namespace="far", created="2026-02-01T00:00:00Z")
+    assert route(translated(one, foreign, material, *WEB), EXAMPLE, "/far").upstream_tls is None
     made = translated(one, two, material, *WEB, proxy_ssl_location_only="true")
     assert route(made, EXAMPLE, "/b").upstream_tls is None
 
@@ -712,6 +714,50 @@ def test_the_temporal_redirect_wins() -> None:
     assert (redirect.code, redirect.location) == (302, ("https://t.example.com/",))
     made = translated(simple(annotations={"permanent-redirect": "https://p.example.com/"}), *WEB)
     assert route(made, EXAMPLE, "/").filters.redirect.code == 301  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("annotations", "reason"),
+    [
+        ({"auth-type": "basic"}, "InvalidAnnotation"),
+        ({"auth-type": "basic", "auth-secret": "nokey"}, "InvalidSecret"),
+        ({"auth-type": "basic", "auth-secret": "absent"}, "MissingSecret"),
+        ({"auth-tls-secret": "default/absent"}, "MissingSecret"),
+        ({"auth-tls-secret": "far/ca"}, "CrossNamespace"),
+        ({"proxy-ssl-secret": "default/absent"}, "MissingSecret"),
+        ({"proxy-ssl-secret": "default/nokey", "proxy-ssl-verify": "on"}, "InvalidSecret"),
+        ({"custom-headers": "absent"}, "MissingConfigMap"),
+        ({"custom-headers": "far/headers"}, "CrossNamespace"),
+        ({"fastcgi-params-configmap": "absent", "backend-protocol": "FCGI"}, "MissingConfigMap"),
+        ({"auth-url": "https://a.example.com/", "auth-proxy-set-headers": "absent"}, "MissingConfigMap"),
+        ({"auth-url": "/only/a/path"}, "InvalidAnnotation"),
+        ({"allowlist-source-range": "10.0.0.0/99"}, "InvalidAnnotation"),
+        ({"satisfy": "perhaps"}, "InvalidAnnotation"),
+    ],
+)
+def test_what_guards_a_path_closes_it_when_it_cannot_work(annotations: dict[str, str], reason: str) -> None:
+    """Whatever is missing, the paths answer 503 and the event says why."""
+    made = translated(simple(annotations=annotations), secret("nokey", other=b"x"), *WEB)
+    assert route(made, EXAMPLE, "/").filters.denied
+    assert told(made, "one") == [reason]
+    assert "503" in messages(made, "one")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "reason"),
+    [
+        ({"proxy-ssl-verify": "on"}, "IgnoredAnnotation"),
+        ({"proxy-redirect-from": "http://x/"}, "InvalidAnnotation"),
+        ({"proxy-busy-buffers-size": "1m"}, "InvalidAnnotation"),
+        ({"proxy-buffers-number": "2"}, "InvalidAnnotation"),
+        ({"proxy-max-temp-file-size": "1k"}, "InvalidAnnotation"),
+        ({"proxy-read-timeout": "60s"}, "InvalidAnnotation"),
+    ],
+)
+def test_what_guards_nothing_is_ignored_when_it_cannot_work(annotations: dict[str, str], reason: str) -> None:
+    made = translated(simple(annotations=annotations), *WEB)
+    assert not route(made, EXAMPLE, "/").filters.denied
+    assert told(made, "one") == [reason]
 
 
 # --- the controller's own objects

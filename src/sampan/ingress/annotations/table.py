@@ -90,7 +90,7 @@ _HOST_NAME = re.compile(
 
 
 def _server_name(text: str) -> str:
-    if text.startswith("~"):
+    if text.startswith("~") and text != "~":
         return "~" + _regex(text[1:])
     if len(text) > 253 or not _HOST_NAME.fullmatch(text):
         raise ValueError(f"{text[:60]!r} is no host name; a regular expression begins with ~")

@@ -121,8 +121,8 @@ def features(reading: Reading) -> Features:
     found = reading.annotations
     target = found.find("rewrite-target", str)
     prefix = found.get("x-forwarded-prefix", "")
-    upstream_tls, clients = _upstream_tls(reading), _clients(reading)
-    filters = _filters(reading)
+    upstream_tls, clients, proxying = _upstream_tls(reading), _clients(reading), _proxying(reading)
+    filters = _filters(reading)  # last: by now it is known whether the paths are closed
     codes = found.find("custom-http-errors", tuple)
     if codes is None:
         codes = tuple(int(code) for code in value(reading.settings, "custom-http-errors", tuple))
@@ -131,7 +131,7 @@ def features(reading: Reading) -> Features:
     )
     return Features(
         filters=filters,
-        proxying=_proxying(reading),
+        proxying=proxying,
         protocol=found.get("backend-protocol", BackendProtocol.HTTP),
         balancing=_balancing(reading),
         service_upstream=found.flag("service-upstream", value(reading.settings, "service-upstream", bool)),
@@ -376,10 +376,8 @@ def _buffers(reading: Reading) -> tuple[int | None, int | None, int | None]:
 def _location_rewrite(reading: Reading) -> tuple[str, str] | None:
     found = reading.annotations
     start, instead = found.get("proxy-redirect-from", "off"), found.get("proxy-redirect-to", "off")
-    if start == "default":
-        return "default", ""
-    if start == "off":
-        return None
+    if start in ("off", "default"):
+        return None  # nginx's default rewrites only what begins with the name of its own upstream block
     if instead == "off":
         message = f"{reading.prefix}/proxy-redirect-from needs {reading.prefix}/proxy-redirect-to"
         reading.tell("InvalidAnnotation", message)

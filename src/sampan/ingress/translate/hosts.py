@@ -181,11 +181,8 @@ def merge(
     is_regex = any(needs_regex(each.part, each.path) for each in found)
     order = merging.ordered(found, is_regex)
     tls = _tls(merging)
-    shared_tls = _shared_upstream_tls(merging)
     canaries = _canaries(merging, found)
-    routes = tuple(
-        _route(merging, match, each, tls, shared_tls, tuple(canaries.get(id(each), ()))) for match, each in order
-    )
+    routes = tuple(_route(merging, match, each, tls, tuple(canaries.get(id(each), ()))) for match, each in order)
     host = replace(_host(merging, found, order, tls), routes=routes)
     return Merged(
         host,
@@ -235,7 +232,6 @@ def _route(
     match: PathMatch,
     each: _Location,
     tls: HostTLS | None,
-    shared_tls: UpstreamTLS | None,
     canaries: tuple[Canary, ...],
 ) -> Route:
     part, options = each.part, merging.options
@@ -252,7 +248,6 @@ def _route(
         rewrite=_rewrite(part, each.path),
         error_pages=ErrorPages(found.error_codes, pages, found.intercept) if found.error_codes else None,
     )
-    own_only = value(merging.settings, "proxy-ssl-location-only", bool)
     return Route(
         path=match,
         source=part.source,
@@ -263,7 +258,7 @@ def _route(
         fallback=pages if part.annotations.get("default-backend", "") else "",
         filters=filters,
         proxying=found.proxying,
-        upstream_tls=found.upstream_tls if own_only else shared_tls,
+        upstream_tls=_shared_upstream_tls(merging, part),
         is_default=each.is_default and each.key is None,
     )
 
@@ -363,9 +358,17 @@ def _first(parts: list[Part], annotation: str, default: T) -> T:
     return next((found for each in parts if (found := each.annotations.get(annotation, default))), default)
 
 
-def _shared_upstream_tls(merging: _Merging) -> UpstreamTLS | None:
-    """The first one with a CA, or else the first: as in ingress-nginx it holds for the whole host."""
-    found = [each.features.upstream_tls for each in merging.main if each.features and each.features.upstream_tls]
+def _shared_upstream_tls(merging: _Merging, part: Part) -> UpstreamTLS | None:
+    """TLS to backends for `part`: as in ingress-nginx that of the host, of the first Ingress that brings a CA.
+
+    Only Ingresses of one namespace share: a client certificate never goes to backends of another.
+    """
+    own = part.features.upstream_tls if part.features is not None else None
+    if value(merging.settings, "proxy-ssl-location-only", bool):
+        return own
+    namespace = part.source.namespace
+    near = [each.features for each in merging.main if each.features and each.source.namespace == namespace]
+    found = [each.upstream_tls for each in near if each.upstream_tls]
     return next((each for each in found if each.ca), found[0] if found else None)
 
 

@@ -47,6 +47,17 @@ def cluster(sampan_home: Path) -> Iterator[Cluster]:
         run(SAMPAN, "down", "--name", NAME)
 
 
+@pytest.fixture(scope="session")
+def ingress_cluster(sampan_home: Path) -> Iterator[Cluster]:
+    """Three nodes and the ingress controller, for the tests of Ingresses."""
+    name = f"{NAME}-ingress"
+    run(SAMPAN, "up", "--name", name, "--nodes", "3", "--ingress")
+    try:
+        yield Cluster(name, Kubectl(sampan_home / "kubeconfig", f"sampan-{name}"))
+    finally:
+        run(SAMPAN, "down", "--name", name)
+
+
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     """A namespace for one test; its kubectl uses it."""

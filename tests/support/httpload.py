@@ -1,11 +1,13 @@
-"""Requests at a steady rate, whose failures are counted: `httpload.py RATE URL [ADDRESS]` until standard input ends.
+"""Requests at a steady rate, whose failures are counted: `httpload.py RATE ADDRESS URL…` until standard input ends.
 
-Half of the connections are kept and half are used once. As RFC 9112 (9.3.1) lets clients do, a GET that meets a
-connection which ends before the first byte of an answer is sent once more; how often is told. Prints one JSON object:
-requests, statuses, bodies (by their first line, at most 60 characters), retries, failures (text: count), slowest in ms.
+The URLs are asked in turn, at ADDRESS. Half of the connections are kept and half are used once. RFC 9110 (9.2.2) lets
+clients repeat a GET whose connection has ended before the whole answer was there: it is sent once more, and how often
+is told. A line is printed first, and at the end one JSON object: requests, statuses, bodies (by their first line, at
+most 60 characters), retries, failures (text: count), slowest in ms.
 """
 
 import asyncio
+import itertools
 import json
 import ssl
 import sys
@@ -14,11 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-ANSWER_SECONDS = 5.0
-
-
-class Unanswered(OSError):
-    """The connection ended before the first byte of an answer."""
+ANSWER_SECONDS = 15.0
 
 
 @dataclass
@@ -31,32 +29,20 @@ class Counts:
     slowest: float = 0.0
 
 
-class Load:
-    """One target, asked by two kinds of clients."""
+class Target:
+    """One URL, asked by two kinds of clients."""
 
-    def __init__(self, url: str, address: str) -> None:
+    def __init__(self, url: str, address: str, counts: Counts) -> None:
         parts = urlsplit(url)
         self.tls = parts.scheme == "https"
         self.host = parts.netloc
         self.name = parts.hostname or ""
         self.path = parts.path or "/"
-        self.address = address or self.name
+        self.address = address
         self.port = parts.port or (443 if self.tls else 80)
-        self.counts = Counts()
+        self.context = ssl._create_unverified_context()
+        self.counts = counts
         self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
-        self.tasks: set[asyncio.Task[None]] = set()
-
-    async def run(self, rate: float, until: asyncio.Event) -> None:
-        loop = asyncio.get_running_loop()
-        due, kept = loop.time(), False
-        while not until.is_set():
-            task = asyncio.create_task(self.one(kept))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
-            due, kept = due + 1 / rate, not kept
-            await asyncio.sleep(max(0.0, due - loop.time()))
-        if self.tasks:
-            await asyncio.wait(self.tasks)
 
     async def one(self, kept: bool) -> None:
         self.counts.requests += 1
@@ -65,7 +51,7 @@ class Load:
             async with asyncio.timeout(ANSWER_SECONDS):
                 try:
                     status, body = await self.ask(kept)
-                except Unanswered:
+                except (asyncio.IncompleteReadError, ConnectionResetError, BrokenPipeError):
                     self.counts.retries += 1
                     status, body = await self.ask(kept=False)
         except (OSError, ValueError, asyncio.IncompleteReadError) as error:
@@ -78,7 +64,7 @@ class Load:
             self.counts.failures[f"status {status}"] += 1
 
     async def ask(self, kept: bool) -> tuple[str, str]:
-        reader, writer = self.idle.pop() if kept and self.idle else await self.connect()
+        reader, writer = (self.reused() if kept else None) or await self.connect()
         reusable = False
         try:
             connection = "keep-alive" if kept else "close"
@@ -91,24 +77,23 @@ class Load:
                 writer.close()
         return status, body
 
+    def reused(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """A connection that the server has not ended."""
+        while self.idle:
+            reader, writer = self.idle.pop()
+            if not reader.at_eof() and reader.exception() is None:
+                return reader, writer
+            writer.close()
+        return None
+
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        context = None
-        if self.tls:
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context = self.context if self.tls else None
         return await asyncio.open_connection(
             self.address, self.port, ssl=context, server_hostname=self.name if context else None
         )
 
     async def answer(self, reader: asyncio.StreamReader) -> tuple[str, str, bool]:
-        try:
-            head = await reader.readuntil(b"\r\n\r\n")
-        except asyncio.IncompleteReadError as error:
-            if not error.partial:
-                raise Unanswered("closed before an answer") from error
-            raise
-        except ConnectionResetError as error:
-            raise Unanswered("reset before an answer") from error
+        head = await reader.readuntil(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         if headers.get("transfer-encoding") == "chunked":
@@ -127,14 +112,29 @@ class Load:
         return body
 
 
-async def main(rate: float, url: str, address: str) -> None:
-    load, end = Load(url, address), asyncio.Event()
+async def run(targets: list[Target], rate: float, until: asyncio.Event) -> None:
+    loop, tasks = asyncio.get_running_loop(), set()
+    due = loop.time()
+    for target, kept in itertools.cycle((target, kept) for kept in (True, False) for target in targets):
+        if until.is_set():
+            break
+        task = asyncio.create_task(target.one(kept))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        due += 1 / rate
+        await asyncio.sleep(max(0.0, due - loop.time()))
+    if tasks:
+        await asyncio.wait(tasks)
+
+
+async def main(rate: float, address: str, *urls: str) -> None:
+    counts, end = Counts(), asyncio.Event()
+    print("begun", flush=True)
     asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: end.set())
-    await load.run(rate, end)
-    counts = load.counts
+    await run([Target(url, address, counts) for url in urls], rate, end)
     told = {"requests": counts.requests, "retries": counts.retries, "slowest": round(counts.slowest * 1000)}
     print(json.dumps({**told, "statuses": counts.statuses, "bodies": counts.bodies, "failures": counts.failures}))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(float(sys.argv[1]), sys.argv[2], sys.argv[3] if len(sys.argv) > 3 else ""))
+    asyncio.run(main(float(sys.argv[1]), *sys.argv[2:]))

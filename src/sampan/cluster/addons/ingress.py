@@ -22,8 +22,13 @@ SELECTOR = {
     "app.kubernetes.io/component": "controller",
 }
 LABELS = {**SELECTOR, "app.kubernetes.io/part-of": NAME}
-GRACE_SECONDS = 30
+GRACE_SECONDS = 55
 """How long open connections may last when a pod ends."""
+
+DRAIN_SECONDS = 5
+"""How long nginx takes new connections after a pod was told to end: until every proxy has heard of that."""
+READY_FAILURES = 10
+"""In a row: nginx serves on while another controller starts in the place of one that has died."""
 
 _DEFAULT_CLASS = {"ingressclass.kubernetes.io/is-default-class": "true"}
 _PORTS = (("http", 80), ("https", 443))
@@ -99,7 +104,7 @@ def _pod() -> Object:
     return {
         "serviceAccountName": NAME,
         "dnsPolicy": "ClusterFirst",
-        "terminationGracePeriodSeconds": GRACE_SECONDS + 30,
+        "terminationGracePeriodSeconds": DRAIN_SECONDS + GRACE_SECONDS,
         "tolerations": [{"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}],
         "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}},
         "containers": [_container()],
@@ -120,6 +125,7 @@ def _container() -> Object:
             "--controller-class=k8s.io/ingress-nginx",
             "--ingress-class=nginx",
             f"--configmap=$(POD_NAMESPACE)/{CONTROLLER}",
+            f"--shutdown-grace-period={DRAIN_SECONDS}",
         ],
         "env": [{"name": name, "valueFrom": source} for name, source in field.items()],
         "ports": [
@@ -136,7 +142,12 @@ def _container() -> Object:
         },
         "resources": {"requests": {"cpu": "100m", "memory": "90Mi"}},
         "livenessProbe": {"httpGet": health, "failureThreshold": 5, "periodSeconds": 10, "timeoutSeconds": 5},
-        "readinessProbe": {"httpGet": health, "periodSeconds": 1},
+        "readinessProbe": {
+            "httpGet": health,
+            "periodSeconds": 1,
+            "failureThreshold": READY_FAILURES,
+            "timeoutSeconds": 5,
+        },
     }
 
 

@@ -15,6 +15,7 @@ from sampan.ingress.model import (
     BackendKey,
     Canary,
     ErrorPages,
+    Filters,
     Host,
     HostTLS,
     LoadBalancing,
@@ -82,6 +83,7 @@ class _Merging:
         self.shadowed: list[Shadowed] = []
         self.wanted: dict[tuple[str, Source], Wanted] = {}
         self.used_certificates: set[str] = set()
+        self._filters: dict[tuple[int, bool, bool], Filters] = {}
 
     def tell(self, part: Part, reason: str, message: str) -> None:
         self.problems.append(Problem(part.source, reason, message))
@@ -148,7 +150,21 @@ class _Merging:
                 taken[each.path] = each
         return [(PathMatch(PathType.REGEX, path), each) for path, each in taken.items()]
 
-    # --- backends
+    # --- what paths have in common
+
+    def filters(self, part: Part, is_redirected: bool, rewrite: Rewrite | None, pages: str) -> Filters:
+        """The filters of a path of `part`; its paths share them, unless only one of them is rewritten or redirected."""
+        found = part.features
+        assert found is not None
+        key = (id(part), is_redirected, rewrite is not None)
+        if key not in self._filters:
+            self._filters[key] = replace(
+                found.filters,
+                https_redirect=is_redirected,
+                rewrite=rewrite,
+                error_pages=ErrorPages(found.error_codes, pages, found.intercept) if found.error_codes else None,
+            )
+        return self._filters[key]
 
     def want(self, part: Part, key: BackendKey, features: Features) -> str:
         name = backend_name(key, features.balancing, features.service_upstream, self.settings)
@@ -242,12 +258,7 @@ def _route(
         backend, key = merging.want(part, each.key, found), each.key
     else:
         backend, key = (DEFAULT_BACKEND if options.default_backend_service else ""), default_key(options)
-    filters = replace(
-        found.filters,
-        https_redirect=_is_redirected(merging, part, each.path, tls),
-        rewrite=_rewrite(part, each.path),
-        error_pages=ErrorPages(found.error_codes, pages, found.intercept) if found.error_codes else None,
-    )
+    filters = merging.filters(part, _is_redirected(merging, part, each.path, tls), _rewrite(part, each.path), pages)
     return Route(
         path=match,
         source=part.source,

@@ -8,13 +8,16 @@ import datetime
 import hashlib
 import logging
 import os
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from sampan.http.metrics import Registry
 from sampan.ingress.model import Certificate, Configuration, Host, Source
 from sampan.ingress.nginx.directives import Unrenderable
 from sampan.ingress.nginx.master import Master, NginxError, Place
+from sampan.ingress.nginx.metrics import ReloadMetrics, RequestMetrics
 from sampan.ingress.nginx.push import Encoder, Pushed, changes
 from sampan.ingress.nginx.render import Options, Renderer, Structure, sources, with_default
 
@@ -77,6 +80,7 @@ class Nginx:
         self._lock = asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._fallback: Certificate | None = None
+        self._metrics: ReloadMetrics | None = None
         self.reloads = 0
 
     @property
@@ -87,6 +91,11 @@ class Nginx:
     @property
     def master(self) -> Master:
         return self._master
+
+    def observe(self, registry: Registry, own: tuple[str, str, str]) -> RequestMetrics:
+        """Show metrics in `registry`, with the controller's class, namespace and pod; the caller runs what it gets."""
+        self._metrics = ReloadMetrics(registry, own)
+        return RequestMetrics(registry, self._master, own)
 
     async def start(self) -> None:
         """Prepare the directories, and adopt an nginx that is there."""
@@ -127,12 +136,16 @@ class Nginx:
             try:
                 await self._bring(structure, pushed)
             except NginxError as refusal:
+                if self._metrics:
+                    self._metrics.refused()
                 served, hosts, structure, more = await self._without_culprits(configuration, refusal)
                 problems += more
                 if self._changed(structure) or not self._master.is_alive():
                     await self._bring(structure, pushed)
             reloaded = True
             self.reloads += 1
+            if self._metrics:
+                self._metrics.reloaded(zlib.crc32(structure.text.encode()))
         await self._push(pushed, with_deletions=True)
         self._state.configuration, self._state.structure, self._state.hosts = served, structure, hosts
         rejected = [*problems, *(problem for host in hosts.values() for problem in host.problems)]

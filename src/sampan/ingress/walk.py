@@ -355,6 +355,9 @@ def _traps(translation: Translation, host: Host, route: Route) -> Iterator[str]:
         others = sorted({each.source for each in host.routes if not _cause(translation, each)})
         for other in others:
             yield f"that includes the paths of {other.namespace}/{other.name}, which does not ask for it"
+        found = translation.served.get(route.source)
+        if found is not None and found.get("affinity", "") and not found.get("session-cookie-path", ""):
+            yield "the cookie of affinity needs session-cookie-path: its path would be the regular expression"
         if route.filters.rewrite is not None and "(" not in route.path.value and "$" in route.filters.rewrite.target:
             yield "rewrite-target names a group, but the path has none: it becomes empty"
     if host.tls is not None and not host.tls.certificate:

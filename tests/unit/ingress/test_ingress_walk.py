@@ -132,6 +132,14 @@ def test_rewrites_and_traps() -> None:
     assert steps(walk.request(configuration, f"http://{EXAMPLE}/plainer"))["path"] == "/plain (Regex) matches /plainer"
 
 
+def test_sticky_regular_paths_need_a_cookie_path() -> None:
+    sticky = {"affinity": "cookie", "use-regex": "true"}
+    one = ingress("one", rule(EXAMPLE, path("/a.*", kind=None)), annotations=sticky)
+    assert "session-cookie-path" in details(walk.request(made(one), f"http://{EXAMPLE}/a"), "traps")
+    mended = ingress("one", rule(EXAMPLE, path("/a.*", kind=None)), annotations=sticky | {"session-cookie-path": "/"})
+    assert "session-cookie-path" not in details(walk.request(made(mended), f"http://{EXAMPLE}/a"), "traps")
+
+
 @pytest.mark.parametrize(
     ("annotations", "headers", "cookies", "takes"),
     [
@@ -216,6 +224,12 @@ def test_a_shadowed_and_a_faulty_ingress() -> None:
     assert not report.is_fine
     assert "/a (Prefix) is not served: default/one is older" in text
     assert "did you mean" in text
+
+
+def test_a_rejected_ingress() -> None:
+    report = explained("one", ingress("one", rule(EXAMPLE, path("/")), annotations={"server-snippet": "return 200;"}))
+    assert steps(report)[EXAMPLE] == "not served"
+    assert "annotations-risk-level allows up to High" in steps(report)["AnnotationRisk"]
 
 
 @pytest.mark.parametrize(

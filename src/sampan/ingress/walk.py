@@ -281,7 +281,10 @@ def rewritten(route: Route, path: str) -> str:
 
 
 def pick_canary(route: Route, headers: Mapping[str, str], cookies: Mapping[str, str]) -> tuple[Canary | None, str]:
-    """The canary that takes the request, and why; by weight only a share can be told. Header names are lower case."""
+    """The canary that takes the request, and why; by weight only a share can be told. Header names are lower case.
+
+    `never` of one canary keeps the main backend, whatever others say that come after it.
+    """
     shares = []
     for canary in route.canaries:
         name = f"{canary.source.namespace}/{canary.source.name}"
@@ -291,17 +294,17 @@ def pick_canary(route: Route, headers: Mapping[str, str], cookies: Mapping[str, 
                 if sent == canary.header_value:
                     return canary, f"{name}: header {canary.header} is {sent}"
             elif canary.header_pattern is not None:
-                if _search(canary.header_pattern, sent):
+                if _search(canary.header_pattern, sent, 0):
                     return canary, f"{name}: header {canary.header} matches {canary.header_pattern}"
             elif sent == "always":
                 return canary, f"{name}: header {canary.header} is always"
             elif sent == "never":
-                continue
+                return None, f"{name}: header {canary.header} is never"
         cookie = cookies.get(canary.cookie) if canary.cookie else None
         if cookie == "always":
             return canary, f"{name}: cookie {canary.cookie} is always"
         if cookie == "never":
-            continue
+            return None, f"{name}: cookie {canary.cookie} is never"
         if canary.weight:
             shares.append(f"{name} takes {canary.weight} of {canary.weight_total} requests")
     return None, "; ".join(shares)
@@ -311,9 +314,9 @@ def shown(text: Text) -> str:
     return "".join(f"${part.name}" if isinstance(part, Variable) else part for part in text)
 
 
-def _search(expression: str, text: str) -> bool:
+def _search(expression: str, text: str, flags: int = re.IGNORECASE) -> bool:
     try:
-        return re.search(expression, text, re.IGNORECASE) is not None
+        return re.search(expression, text, flags) is not None
     except (re.error, RecursionError):
         return False
 

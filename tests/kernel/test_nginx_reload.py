@@ -311,3 +311,40 @@ def test_tls_passes_through_by_name(world: NginxWorld) -> None:
     assert world.apply(world.configuration(hosts[:1], [web])).rejected == ()
     assert world.ask("/", tls=True).status == 200
 
+
+def test_a_new_host_answers_before_the_reload_that_brings_it(
+    world: NginxWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shared memory has its routes, its certificate and its redirect; the reload only makes it lasting."""
+    one, other = world.echo(), world.echo()
+    own, _ = certificate("default/new", "new.example")
+    web, deep = backend("web", one), backend("deep", other)
+    old = Host("a.example", (world.route("/", web),))
+    world.apply(world.configuration([old], [web, deep]))
+    routes = (
+        world.route("/app", web), world.route("/app/deep", deep), world.route("/only", deep, PathType.EXACT),
+    )  # fmt: skip
+    routes = tuple(replace(route, filters=Filters(https_redirect=route is routes[2])) for route in routes)
+    new = Host("new.example", routes, tls=HostTLS("default/new"))
+    seen: list[object] = []
+
+    async def held(*_: object) -> None:
+        import asyncio
+
+        def look() -> list[object]:
+            found: list[object] = []
+            for path in ("/app", "/app/x", "/app/deep/er", "/application", "/only", "/only/"):
+                answer = world.ask(path, "new.example")
+                found.append(answer.seen["port"] if answer.status == 200 else answer.status)
+            found.append(world.ask("/app", "new.example", tls=True).certificate)
+            return found
+
+        seen.extend(await asyncio.to_thread(look))
+
+    monkeypatch.setattr(world.nginx.master, "reload", held)
+    world.apply(world.configuration([old, new], [web, deep], certificates=[own]))
+    import ssl
+
+    der = ssl.PEM_cert_to_DER_cert(own.certificate.decode())
+    ports = one.server_port, other.server_port
+    assert seen == [ports[0], ports[0], ports[1], 404, 308, 404, der]

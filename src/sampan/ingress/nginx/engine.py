@@ -18,8 +18,9 @@ from sampan.ingress.model import Certificate, Configuration, Host, Source
 from sampan.ingress.nginx.directives import Unrenderable
 from sampan.ingress.nginx.master import Master, NginxError, Place
 from sampan.ingress.nginx.metrics import ReloadMetrics, RequestMetrics
-from sampan.ingress.nginx.push import Encoder, Pushed, changes
+from sampan.ingress.nginx.push import Encoder, Pushed, changes, fresh_host
 from sampan.ingress.nginx.render import Options, Renderer, Structure, sources, with_default
+from sampan.ingress.nginx.values import Values
 
 log = logging.getLogger("sampan.ingress.nginx")
 
@@ -132,7 +133,7 @@ class Nginx:
         structure = self._renderer.structure(served)
         reloaded = False
         if self._changed(structure) or not self._master.is_alive():
-            await self._push(pushed, with_deletions=False)
+            await self._push(replace(pushed, fresh=self._fresh(served)), with_deletions=False)
             try:
                 await self._bring(structure, pushed)
             except NginxError as refusal:
@@ -151,6 +152,15 @@ class Nginx:
         rejected = [*problems, *(problem for host in hosts.values() for problem in host.problems)]
         return Applied(reloaded, tuple(dict.fromkeys(rejected)))
 
+    def _fresh(self, served: Configuration) -> dict[str, str]:
+        """New hosts that answer before the reload that brings them."""
+        before = {host.name for host in self._state.configuration.hosts} if self._state.configuration else None
+        if before is None:
+            return {}
+        code = Values(served.settings).number("http-redirect-code", 308)
+        new = (host for host in served.hosts if host.name not in before)
+        return {host.name: text for host in new if (text := fresh_host(host, code))}
+
     def _changed(self, structure: Structure) -> bool:
         """Names of files are made from their contents; one that is there and not wanted changes nothing."""
         now = self._state.structure
@@ -165,8 +175,11 @@ class Nginx:
         if self._state.pushed is None or with_deletions:
             self._state.pushed = pushed
         else:
+            before = self._state.pushed
             self._state.pushed = Pushed(
-                self._state.pushed.backends | pushed.backends, self._state.pushed.certificates | pushed.certificates
+                before.backends | pushed.backends,
+                before.certificates | pushed.certificates,
+                before.fresh | pushed.fresh,
             )
 
     async def _bring(self, structure: Structure, pushed: Pushed) -> None:

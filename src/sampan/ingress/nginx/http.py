@@ -55,7 +55,7 @@ def http_settings(g: Globals, workers: int) -> Iterator[Node]:
 
 
 def _lua(g: Globals) -> Iterator[Node]:
-    sizes = {"backends": "64m", "certificates": "64m", "digests": "5m"}
+    sizes = {"backends": "64m", "certificates": "64m", "digests": "5m", "fresh": "4m"}
     for entry in g.values.words("lua-shared-dicts"):
         name, _, size = entry.partition(":")
         known = {"configuration_data": "backends", "certificate_data": "certificates"}.get(name.strip())

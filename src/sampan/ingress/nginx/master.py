@@ -53,7 +53,7 @@ class Place:
         return self.directory / "nginx.conf"
 
 
-@dataclass(slots=True)
+@dataclass
 class Master:
     """One nginx. All methods are called by one task at a time."""
 

@@ -1,6 +1,6 @@
-"""What changes without a reload: backends and certificates, as text for nginx's shared memory, and the way there.
+"""What changes without a reload: backends, certificates and new hosts, as text for nginx's shared memory.
 
-`texts()` says what the two dictionaries must hold; `changes()` compares with what they hold already. The other end is
+`texts()` says what the dictionaries must hold; `changes()` compares with what they hold already. The other end is
 lua/state.lua.
 """
 
@@ -9,21 +9,39 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from sampan.ingress.model import Backend, Canary, Certificate, Configuration, CookieAffinity, Text, Variable
+from sampan.ingress.model import (
+    Backend,
+    BackendProtocol,
+    Canary,
+    Certificate,
+    Configuration,
+    CookieAffinity,
+    Filters,
+    Host,
+    HostTLS,
+    PathType,
+    Proxying,
+    Route,
+    Source,
+    Text,
+    Variable,
+)
 from sampan.ingress.nginx.directives import variable
 from sampan.ingress.nginx.servers import server_name
 
 Dictionary = dict[str, str]
+DICTIONARIES = ("backends", "certificates", "fresh")
 
 
 @dataclass(slots=True)
 class Pushed:
-    """The contents of both dictionaries, by key."""
+    """The contents of the dictionaries, by key."""
 
     backends: Dictionary = field(default_factory=dict)
     certificates: Dictionary = field(default_factory=dict)
+    fresh: Dictionary = field(default_factory=dict)
 
 
 class Encoder:
@@ -69,6 +87,36 @@ class Encoder:
                     if name and not name.startswith("~"):
                         texts["host " + name.lower()] = host.tls.certificate
         return texts
+
+
+def fresh_host(host: Host, redirect_code: int) -> str:
+    """A new host for lua/fresh.lua, which serves it until nginx.conf does; "" where it needs more than plain routes."""
+    plain = replace(host, routes=(), tls=None, name="", source=Source())
+    if not host.name or host.name.startswith("*") or plain != Host(""):
+        return ""
+    if host.tls is not None and host.tls != HostTLS(host.tls.certificate):
+        return ""
+    for route in host.routes:
+        filters = replace(route.filters, https_redirect=False, https_redirect_keeps_slash=False)
+        usual = (Filters(), Proxying(), BackendProtocol.HTTP, "", False)
+        found = (filters, route.proxying, route.protocol, route.fallback, route.is_default)
+        if found != usual or not route.backend or route.path.type is PathType.REGEX:
+            return ""
+    ordered = sorted(host.routes, key=lambda r: (r.path.type is PathType.EXACT, len(r.path.value)), reverse=True)
+    return json.dumps([_fresh_route(route, redirect_code) for route in ordered])
+
+
+def _fresh_route(route: Route, redirect_code: int) -> dict[str, object]:
+    source, key = route.source, route.key
+    return {
+        "path": route.path.value,
+        "is_exact": route.path.type is PathType.EXACT,
+        "redirect": redirect_code if route.filters.https_redirect else 0,
+        "keeps_slash": route.filters.https_redirect_keeps_slash,
+        "variables": [
+            source.namespace, source.name, key.service, key.port, route.path.value, str(key), route.backend,
+        ],
+    }  # fmt: skip
 
 
 def _pem(certificate: Certificate) -> str:
@@ -146,7 +194,7 @@ def _canary(canary: Canary) -> dict[str, object]:
 def changes(before: Pushed | None, after: Pushed, with_deletions: bool) -> bytes:
     """The body of a push, empty when nothing changes. `before` None: replace everything."""
     body = {}
-    for name in ("backends", "certificates"):
+    for name in DICTIONARIES:
         new: Dictionary = getattr(after, name)
         if before is None:
             body[name] = {"set": new, "replace": True}

@@ -112,7 +112,7 @@ def _server(g: Globals, host: Host, shared: Shared, ewma: frozenset[str], checki
     if is_default and not any(r.path.value == "/healthz" for r in host.routes):
         yield d("location", "=", "/healthz", block=[d("access_log", "off"), d("return", "200")])
     if not any(r.is_default or (r.path.value == "/" and r.path.type is PathType.PREFIX) for r in host.routes):
-        yield d("location", "/", block=default_backend(g))
+        yield d("location", "/", block=default_backend(g, asks_for_fresh=is_default))
 
 
 def server_name(host: str) -> str:
@@ -135,15 +135,17 @@ def _variables_of_server() -> Iterator[Node]:
     yield d("set", X("$proxy_upstream_name"), "-")
 
 
-def default_backend(g: Globals) -> Iterator[Node]:
-    """Where no route is: the default backend or 404."""
-    if not g.default_backend:
-        yield from route_variables("", "", "", "", "/", "upstream-default-backend")
+def default_backend(g: Globals, asks_for_fresh: bool) -> Iterator[Node]:
+    """Where no route is: the default backend or 404. In the server for all names, new hosts come first."""
+    if not g.default_backend and not asks_for_fresh:
         yield d("return", "404")
         return
     namespace, service, port = g.default_backend_key
-    yield from route_variables(namespace, "", service, port, "/", "upstream-default-backend")
+    name = "upstream-default-backend" if g.default_backend else "-"
+    yield from route_variables(namespace, "", service, port, "/" if g.default_backend else "", name)
     yield d("set", X("$backend"), g.default_backend)
+    if asks_for_fresh:
+        yield lua("rewrite_by_lua_block", "sampan.fresh.route()")
     yield d("proxy_pass", f"http://{PLAIN}")
 
 

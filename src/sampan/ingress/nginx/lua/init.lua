@@ -1,6 +1,7 @@
 -- The entry point: `sampan` in nginx.conf.
 local M = {
   balancer = require("sampan.balancer"),
+  fresh = require("sampan.fresh"),
   digest = require("sampan.digest"),
   certificate = require("sampan.certificate"),
   state = require("sampan.state"),

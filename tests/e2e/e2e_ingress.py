@@ -19,13 +19,12 @@ import http.client, json, ssl, sys
 class Named(http.client.HTTPSConnection):
     def connect(self):
         http.client.HTTPConnection.connect(self)
-        self.sock = self._context.wrap_socket(self.sock, server_hostname=one["host"])
+        self.sock = insecure.wrap_socket(self.sock, server_hostname=one["host"])
 
-answers = []
+insecure, answers = ssl._create_unverified_context(), []
 for one in json.load(sys.stdin):
-    plain = http.client.HTTPConnection(one["address"], one["port"], timeout=10)
-    tls = Named(one["address"], one["port"], timeout=10, context=ssl._create_unverified_context())
-    connection = tls if one["tls"] else plain
+    kind = Named if one["tls"] else http.client.HTTPConnection
+    connection = kind(one["address"], one["port"], timeout=10)
     headers = {"Host": one["host"], **one["headers"]}
     connection.request(one["method"], one["path"], one["body"].encode() or None, headers)
     certificate = connection.sock.getpeercert(True).hex() if one["tls"] else ""

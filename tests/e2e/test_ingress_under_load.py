@@ -140,7 +140,6 @@ def test_a_hundred_ingresses_more(ingress_cluster: Cluster, busy: Kubectl, stead
         eventually(lambda: {a.status for a in ask(ingress_cluster, *asked)} == {200}, "all of them")
 
     steady(add, may_repeat=True)
-    busy("delete --wait=false ingress", *(one["metadata"]["name"] for one in many))
 
 
 def test_deaths_of_a_worker_and_of_the_controller(ingress_cluster: Cluster, steady: Callable[..., Any]):

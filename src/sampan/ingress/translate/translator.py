@@ -5,12 +5,9 @@ and no event can be missed. What an Ingress refers to (Secrets, ConfigMaps) is c
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from itertools import chain, compress
-from operator import is_not
-from typing import TypeVar
+from itertools import chain, filterfalse
 
-from sampan.api.core_v1 import ConfigMap, Secret, Service
+from sampan.api.core_v1 import Secret, Service
 from sampan.api.discovery_v1 import EndpointSlice
 from sampan.api.networking_v1 import Ingress, IngressClass
 from sampan.ingress import values
@@ -27,15 +24,12 @@ from sampan.ingress.model import (
     Text,
 )
 from sampan.ingress.settings import value
-from sampan.ingress.translate import backends, certificates, hosts, ingresses, streams
+from sampan.ingress.translate import backends, certificates, hosts, ingresses, names, streams
 from sampan.ingress.translate.certificates import Checked
+from sampan.ingress.translate.changes import Told, changed_references, difference, drop, put
 from sampan.ingress.translate.hosts import DEFAULT_BACKEND, Merged
 from sampan.ingress.translate.ingresses import Part
 from sampan.ingress.translate.types import Key, Objects, Options, Problem, Shadowed, Translation, Wanted
-
-K = TypeVar("K")
-T = TypeVar("T")
-_UNREAD = object()
 
 
 class Translator:
@@ -69,7 +63,10 @@ class Translator:
         self._shadowed: dict[str, tuple[Shadowed, ...]] = {}
         self._named: dict[str, Host] = {}
         self._order: list[str] = []
-        self._problems = _Problems()
+        self._claiming: set[str] = set()
+        self._settled: dict[str, Host] | None = None
+        self._used: dict[str, Certificate] | None = None
+        self._problems = Told()
         self._snippets: dict[Key, tuple[Source, str]] = {}
         self._globally_wanted: list[Wanted] = []
         self._default: tuple[Secret | None, Checked] = (None, Checked())
@@ -80,8 +77,8 @@ class Translator:
             self._forget()
             self._settings, self._options = settings, options
         dirty = self._changed_ingresses(objects, options)
-        changed_secrets = _changed_references(self._references, self._secret_users, objects.secrets)
-        changed_maps = _changed_references(self._map_references, self._map_users, objects.config_maps)
+        changed_secrets = changed_references(self._references, self._secret_users, objects.secrets)
+        changed_maps = changed_references(self._map_references, self._map_users, objects.config_maps)
         for key in changed_secrets:
             dirty |= self._secret_users[key]
         for key in changed_maps:
@@ -89,8 +86,13 @@ class Translator:
         dirty_hosts: set[str] = set()
         for key in dirty:
             dirty_hosts |= self._read(key, objects, settings, options)
-        changed_secrets |= _changed_references(self._references, self._secret_users, objects.secrets)
-        _changed_references(self._map_references, self._map_users, objects.config_maps)
+        for old, users in ((self._references, self._secret_users), (self._map_references, self._map_users)):
+            for key in old.keys() - users.keys():
+                del old[key]
+        new = self._secret_users.keys() - self._references.keys()
+        changed_secrets |= changed_references(self._references, new, objects.secrets)
+        new = self._map_users.keys() - self._map_references.keys()
+        changed_references(self._map_references, new, objects.config_maps)
         self._check_certificates(changed_secrets, objects)
         dirty_backends = self._changed_backends(objects)
         for name in dirty_hosts:
@@ -104,23 +106,23 @@ class Translator:
     # --- what has changed
 
     def _changed_ingresses(self, objects: Objects, options: Options) -> set[Key]:
-        if _differ(self._classes, objects.classes):
+        if difference(self._classes, objects.classes):
             self._classes = dict(objects.classes)
             dirty = self._ingresses.keys() | objects.ingresses.keys()
         else:
-            dirty = _difference(self._ingresses, objects.ingresses)
+            dirty = difference(self._ingresses, objects.ingresses)
         for key in dirty:
-            _put(self._ingresses, key, objects.ingresses.get(key))
+            put(self._ingresses, key, objects.ingresses.get(key))
         return set(dirty)
 
     def _changed_backends(self, objects: Objects) -> set[str]:
         """Names of backends whose Service or EndpointSlices have changed."""
-        touched = _difference(self._services, objects.services)
+        touched = difference(self._services, objects.services)
         for key in touched:
-            _put(self._services, key, objects.services.get(key))
-        for key in _difference(self._slices, objects.slices):
+            put(self._services, key, objects.services.get(key))
+        for key in difference(self._slices, objects.slices):
             old, new = self._slices.get(key), objects.slices.get(key)
-            _put(self._slices, key, new)
+            put(self._slices, key, new)
             if old is not None and (service := _service_of(old)) is not None:
                 touched.add(service)
                 of_service = self._slices_of[service]
@@ -137,6 +139,7 @@ class Translator:
         for key in self._checked.keys() - self._tls_users.keys():
             del self._checked[key]
         for key in (changed & self._tls_users.keys()) | (self._tls_users.keys() - self._checked.keys()):
+            self._used = None
             self._checked.pop(key, None)
             if key in objects.secrets:
                 secret = objects.secrets[key]
@@ -180,11 +183,11 @@ class Translator:
         self._served.pop(part.source, None)
         self._snippets.pop(key, None)
         for each in part.secrets:
-            _drop(self._secret_users, each, key)
+            drop(self._secret_users, each, key)
         for each in part.certificates:
-            _drop(self._tls_users, each, key)
+            drop(self._tls_users, each, key)
         for each in part.config_maps:
-            _drop(self._map_users, each, key)
+            drop(self._map_users, each, key)
         for host in _hosts_of(part):
             self._naming[host].pop(key, None)
 
@@ -201,18 +204,25 @@ class Translator:
         else:
             self._naming.pop(name, None)
         self._problems.put(("host", name), merged.problems if merged else ())
-        _put(self._shadowed, name, (merged.shadowed or None) if merged else None)
+        put(self._shadowed, name, (merged.shadowed or None) if merged else None)
         self._put_host(name, merged.host if merged else None)
+        if (old.certificates if old else frozenset()) != (merged.certificates if merged else frozenset()):
+            self._used = None
         for certificate in old.certificates if old else ():
-            _drop(self._certificate_users, certificate, name)
+            drop(self._certificate_users, certificate, name)
         for certificate in merged.certificates if merged else ():
             self._certificate_users.setdefault(certificate, set()).add(name)
         return self._want(("host", name), old.wanted if old else (), merged.wanted if merged else ())
 
     def _put_host(self, name: str, host: Host | None) -> None:
+        claims = host is not None and bool(host.aliases or host.redirect_from)
         if (name in self._named) != (host is not None):
             self._order = []
-        _put(self._named, name, host)
+            self._settled = None if self._claiming else self._settled
+        if claims or name in self._claiming:
+            self._settled = None
+            (self._claiming.add if claims else self._claiming.discard)(name)
+        put(self._named, name, host)
 
     def _want(self, user: object, old: Iterable[Wanted], new: Iterable[Wanted]) -> set[str]:
         before = {(each.name, each.source): each for each in old}
@@ -223,7 +233,7 @@ class Translator:
                 users.pop((user, each.source), None)
                 if not users:
                     del self._wanted[each.name]
-                    _drop(self._service_backends, (each.key.namespace, each.key.service), each.name)
+                    drop(self._service_backends, (each.key.namespace, each.key.service), each.name)
         for each in after.values():
             self._wanted.setdefault(each.name, {})[user, each.source] = each
             self._service_backends.setdefault((each.key.namespace, each.key.service), set()).add(each.name)
@@ -281,21 +291,33 @@ class Translator:
 
     # --- the result
 
-    def _result(self, objects: Objects, settings: Settings, options: Options, globally: "_Global") -> Translation:
+    def _hosts(self) -> tuple[Host, ...]:
+        """All hosts by name; names that several claim are settled when a claim or a name has changed."""
         if not self._order:
             self._order = sorted(self._named)
-        named = _settle(self._named, self._naming, self._problems)
-        used: dict[str, Certificate] = {}
-        for name in self._certificate_users:
-            namespace, _, secret = name.partition("/")
-            checked = self._checked.get((namespace, secret))
-            if checked is not None and checked.certificate is not None:
-                used[name] = checked.certificate
+        if self._settled is None:
+            self._settled, problems = names.settle(self._named, self._claiming, self._naming)
+            self._problems.put(("names",), problems)
+        found = self._named | self._settled if self._settled else self._named
+        return tuple(map(found.__getitem__, self._order))
+
+    def _used_certificates(self) -> dict[str, Certificate]:
+        if self._used is None:
+            self._used = {}
+            for name in self._certificate_users:
+                namespace, _, secret = name.partition("/")
+                checked = self._checked.get((namespace, secret))
+                if checked is not None and checked.certificate is not None:
+                    self._used[name] = checked.certificate
+        return dict(self._used)
+
+    def _result(self, objects: Objects, settings: Settings, options: Options, globally: "_Global") -> Translation:
+        used = self._used_certificates()
         if globally.certificate is not None:
             used[globally.certificate.name] = globally.certificate
         configuration = Configuration(
             listeners=options.listeners,
-            hosts=tuple(named[name] for name in self._order),
+            hosts=self._hosts(),
             backends=dict(self._backends),
             certificates=used,
             default_certificate=globally.certificate.name if globally.certificate is not None else "",
@@ -308,8 +330,8 @@ class Translator:
         )
         secrets = self._secret_users.keys() | globally.secrets
         config_maps = self._map_users.keys() | globally.config_maps
-        missing = {key for key in secrets if key not in objects.secrets}
-        missing |= {key for key in config_maps if key not in objects.config_maps}
+        missing = set(filterfalse(objects.secrets.__contains__, secrets))
+        missing |= set(filterfalse(objects.config_maps.__contains__, config_maps))
         return Translation(
             configuration=configuration,
             problems=self._problems.sorted(),
@@ -360,70 +382,6 @@ class _Global:
             problems.append(Problem(Source(*key, "Secret"), "InvalidCertificate", message))
 
 
-class _Problems:
-    """Problems by the thing that has found them, flattened in the order of their objects."""
-
-    def __init__(self) -> None:
-        self._by_finder: dict[tuple[str, ...], tuple[Problem, ...]] = {}
-        self._by_object: dict[Source, set[tuple[str, ...]]] = {}
-        self._flat: dict[Source, tuple[Problem, ...]] = {}
-        self._all: tuple[Problem, ...] | None = ()
-
-    def put(self, finder: tuple[str, ...], problems: tuple[Problem, ...]) -> None:
-        old = self._by_finder.get(finder, ())
-        if old == problems:
-            return
-        self._all = None
-        for each in old:
-            _drop(self._by_object, each.object, finder)
-        _put(self._by_finder, finder, problems or None)
-        for each in problems:
-            self._by_object.setdefault(each.object, set()).add(finder)
-        for source in {each.object for each in chain(old, problems)}:
-            finders = self._by_object.get(source, ())
-            found = {each for one in finders for each in self._by_finder[one] if each.object == source}
-            _put(self._flat, source, tuple(sorted(found)) or None)
-
-    def sorted(self) -> tuple[Problem, ...]:
-        if self._all is None:
-            order = sorted(self._flat, key=lambda each: (each.namespace, each.name, each.kind))
-            self._all = tuple(chain.from_iterable(self._flat[source] for source in order))
-        return self._all
-
-
-def _settle(named: dict[str, Host], naming: Mapping[str, Mapping[Key, Part]], problems: _Problems) -> dict[str, Host]:
-    """Hosts without the aliases and www redirects that another host has: a real host wins, then the older one."""
-    claiming = [name for name, host in named.items() if host.aliases or host.redirect_from]
-    if not claiming:
-        problems.put(("names",), ())
-        return named
-    first = {name: next(p for p in naming[name].values() if p.source == named[name].source) for name in claiming}
-    order = {id(part): number for number, part in enumerate(ingresses.in_order(list(first.values())))}
-    settled, taken, found = dict(named), dict.fromkeys(named, ""), []
-    for name in sorted(claiming, key=lambda each: (order[id(first[each])], each)):
-        host = named[name]
-        kept = []
-        for alias in dict.fromkeys(host.aliases):
-            if alias in taken:
-                other = f"an alias of host {taken[alias]}" if taken[alias] else "a host of its own"
-                message = f"host {name}: server-alias {alias} is {other}; it leads there"
-                found.append(Problem(host.source, "AliasConflict", message))
-            else:
-                taken[alias] = name
-                kept.append(alias)
-        redirect = host.redirect_from
-        if redirect and redirect in taken:
-            message = f"host {name}: {redirect} is served by itself; from-to-www-redirect has no effect"
-            found.append(Problem(host.source, "AliasConflict", message))
-            redirect = ""
-        elif redirect:
-            taken[redirect] = name
-        if (tuple(kept), redirect) != (host.aliases, host.redirect_from):
-            settled[name] = replace(host, aliases=tuple(kept), redirect_from=redirect)
-    problems.put(("names",), tuple(found))
-    return settled
-
-
 # --- small things
 
 
@@ -450,47 +408,3 @@ def _header_texts(data: Mapping[str, str], name: str, problems: list[Problem]) -
             source = _config_map_source(name)
             problems.append(Problem(source, "InvalidConfigMap", f"header {header[:60]!r}: {error}; it is left out"))
     return tuple(good)
-
-
-def _difference(old: Mapping[Key, T], new: Mapping[Key, T]) -> set[Key]:
-    """Keys under which there is another object than before, or none any more."""
-    changed = set(compress(new, map(is_not, new.values(), map(old.get, new))))
-    if len(old) - len(new) + sum(key not in old for key in changed):
-        changed |= old.keys() - new.keys()
-    return changed
-
-
-def _differ(old: Mapping[Key, T], new: Mapping[Key, T]) -> bool:
-    return bool(_difference(old, new))
-
-
-def _changed_references(
-    old: dict[Key, object],
-    users: Mapping[Key, object],
-    new: Mapping[Key, Secret | None] | Mapping[Key, ConfigMap | None],
-) -> set[Key]:
-    """Referenced keys whose object is another than last time; `old` is brought up to date."""
-    changed = set()
-    for key in users:
-        found: object = new.get(key, _UNREAD)
-        if old.get(key, _UNREAD) is not found:
-            changed.add(key)
-            old[key] = found
-    for key in old.keys() - users.keys():
-        del old[key]
-    return changed
-
-
-def _put(table: dict[K, T], key: K, item: T | None) -> None:
-    if item is None:
-        table.pop(key, None)
-    else:
-        table[key] = item
-
-
-def _drop(table: dict[K, set[T]], key: K, item: T) -> None:
-    found = table.get(key)
-    if found is not None:
-        found.discard(item)
-        if not found:
-            del table[key]

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo soak test test-unit check bench bench-proxy bench-dns clean setup setup-python
+.PHONY: demo soak test test-unit check bench bench-proxy bench-dns bench-ingress clean setup setup-python
 
 setup: ; @scripts/setup system python
 setup-python: ; @scripts/setup python
@@ -27,6 +27,10 @@ check: setup-python
 bench-dns: setup
 	@scripts/setup bench
 	@$(BIN)/python benchmarks/bench_dns.py
+
+bench-ingress: setup
+	@scripts/setup bench
+	@$(BIN)/python benchmarks/bench_ingress.py
 
 # The default proxy mode only; `make bench-proxy` measures all of them, which takes some five minutes.
 bench: setup

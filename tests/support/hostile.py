@@ -82,7 +82,7 @@ def template() -> Host:
         cors=Cors(("http://a.example", "https://*.b.example"), ("GET",), ("X-A",), ("X-B",)),
         user_auth=UserAuth("digest", "realm", b"user:realm:hash\n", "ns/secret"),
         external_auth=ExternalAuth(
-            ("http://auth.example/",), "GET", ("http://signin.example/",), "rd", ("X-User",), ("/r",), (("X-H", "v"),),
+            ("http://10.96.0.20/",), "GET", ("http://signin.example/",), "rd", ("X-User",), ("/r",), (("X-H", "v"),),
             (Variable("host"), "k"), ("200 5m",), 3, False, 5, 6, True,
         ),
         access=AccessList(("10.0.0.0/8",), ("10.1.0.0/16",)),

@@ -78,7 +78,7 @@ class Nginx:
         )  # fmt: skip
         self._renderer, self._encoder = Renderer(options), Encoder()
         self._state = _State()
-        self._lock = asyncio.Lock()
+        self._lock, self._push_lock = asyncio.Lock(), asyncio.Lock()
         self._keeper: asyncio.Task[None] | None = None
         self._fallback: Certificate | None = None
         self._metrics: ReloadMetrics | None = None
@@ -123,12 +123,20 @@ class Nginx:
 
     async def apply(self, configuration: Configuration) -> Applied:
         """Serve this. A part that nginx refuses stays as it was before, and everything else is served."""
+        if self._lock.locked():
+            await self.push(configuration)
         async with self._lock:
             return await self._apply(configuration)
+
+    async def push(self, configuration: Configuration) -> None:
+        """Endpoints, canaries and certificates at once, even while a reload is under way; nothing is taken away yet."""
+        if self._fallback is not None:
+            await self._push(self._encoder.texts(configuration, self._fallback), with_deletions=False)
 
     async def _apply(self, configuration: Configuration) -> Applied:
         assert self._fallback is not None, "start() comes first"
         pushed = self._encoder.texts(configuration, self._fallback)
+        await self._push(pushed, with_deletions=False)  # endpoints do not wait for the rendering of thousands of hosts
         served, hosts, problems = await self._acceptable(configuration)
         structure = self._renderer.structure(served)
         reloaded = False
@@ -167,6 +175,10 @@ class Nginx:
         return now is None or now.text != structure.text or not structure.files.keys() <= now.files.keys()
 
     async def _push(self, pushed: Pushed, with_deletions: bool) -> None:
+        async with self._push_lock:
+            await self._push_in_order(pushed, with_deletions)
+
+    async def _push_in_order(self, pushed: Pushed, with_deletions: bool) -> None:
         if not self._master.is_alive():
             return
         body = changes(self._state.pushed, pushed, with_deletions)

@@ -93,7 +93,7 @@ def template() -> Host:
         response_headers=(("X-D", "d"),),
     )  # fmt: skip
     proxying = Proxying(
-        1, 2, 3, ("error",), 4, 5, 6, 7, True, True, 8, 4096, 8192, 1024, "1.1", ("a", "b"), ("c", "d"), ("e", "f"),
+        1, 2, 3, ("error",), 4, 5, 6, 7, True, True, 8, 4096, 8192, 16384, "1.1", ("a", "b"), ("c", "d"), ("e", "f"),
         ("h", Variable("host")), "close", "index.php", (("SCRIPT", "s"),),
     )  # fmt: skip
     tls = UpstreamTLS(b"crt", b"key", b"ca", True, 1, ("n",), True, "HIGH", ("TLSv1.2",), "ns/tls")

@@ -233,7 +233,8 @@ def ask(
 def backend(name: str, *servers: Echo | Endpoint, balancing: LoadBalancing | None = None, **more: Any) -> Backend:
     """A backend `default/NAME/80`."""
     endpoints = tuple(server.endpoint if isinstance(server, Echo) else server for server in servers)
-    return Backend(f"default/{name}/80", BackendKey("default", name, "80"), endpoints, balancing or LoadBalancing(), **more)
+    key = BackendKey("default", name, "80")
+    return Backend(f"default/{name}/80", key, endpoints, balancing or LoadBalancing(), **more)
 
 
 def certificate(name: str, *hosts: str, issuer: Any = None, is_ca: bool = False) -> tuple[Certificate, Any]:

@@ -267,7 +267,8 @@ class Master:
             for pid in children:
                 with contextlib.suppress(OSError):
                     title = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-                    if title.startswith("nginx: worker process"):
+                    # A worker that has just been forked still has the master's title.
+                    if title.startswith(("nginx: worker process", "nginx: master process")):
                         found.append((int(pid), title))
         return found
 

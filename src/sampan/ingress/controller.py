@@ -42,7 +42,8 @@ class Controller:
         self._translator, self._options = Translator(), options_of(flags)
         self._settings = KnownSettings(flags.configmap)
         self._change = asyncio.Event()
-        self._applied: Configuration | None = None
+        self.applied: Configuration | None = None
+        """What nginx was given last."""
         self._rejected: tuple[tuple[Source, str], ...] = ()
         self._reloaded_at = float("-inf")
         self._served: Mapping[Source, object] = {}
@@ -94,8 +95,8 @@ class Controller:
     async def _bring(self, wanted: Configuration) -> None:
         loop = asyncio.get_running_loop()
         wait = self._reloaded_at + RELOAD_SECONDS - loop.time()
-        if wait > 0 and self._applied is not None and not has_same_structure(self._applied, wanted):
-            await self._apply(without_structure(self._applied, wanted))
+        if wait > 0 and self.applied is not None and not has_same_structure(self.applied, wanted):
+            await self._apply(without_structure(self.applied, wanted))
             loop.call_later(wait, self._change.set)
             return
         applied = await self._apply(wanted)
@@ -106,7 +107,7 @@ class Controller:
     async def _apply(self, configuration: Configuration) -> Applied:
         """Raises NginxError, OSError."""
         applied = await self._nginx.apply(configuration)
-        self._applied = configuration
+        self.applied = configuration
         self.first_applied.set()
         return applied
 

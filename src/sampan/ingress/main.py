@@ -16,10 +16,13 @@ from sampan.client.config import Config
 from sampan.client.leader import LeaderElector, unique_identity
 from sampan.client.rest import Client
 from sampan.http.health import Health
+from sampan.http.metrics import Registry
+from sampan.ingress import metrics
 from sampan.ingress.controller import Controller
 from sampan.ingress.feed import Feed
 from sampan.ingress.flags import Flags
 from sampan.ingress.nginx import Nginx, Place
+from sampan.ingress.nginx.metrics import RequestMetrics
 from sampan.ingress.status import StatusWriter
 from sampan.ingress.teller import Teller
 
@@ -60,6 +63,11 @@ async def run(options: IngressOptions, channel: socket.socket | None = None) -> 
     controller = Controller(flags, nginx, teller)
     feed = Feed(client, flags, options.namespace, options.pod, controller.wake)
     leadership = Leadership(client, options, controller, feed, teller)
+    registry, own = Registry(), (flags.controller_class, options.namespace, options.pod)
+    requests = nginx.observe(registry, own)
+    metrics.register(
+        registry, own, flags.election_id, lambda: leadership.leads, lambda: controller.applied, lambda: teller.problems
+    )
     ends = False
 
     def serves() -> bool:
@@ -67,10 +75,11 @@ async def run(options: IngressOptions, channel: socket.socket | None = None) -> 
 
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(client.close)
-        port = await Health(live={"nginx": serves}).serve(flags.healthz_host or "0.0.0.0", flags.healthz_port)
+        health = Health(registry, live={"nginx": serves})
+        port = await health.serve(flags.healthz_host or "0.0.0.0", flags.healthz_port)
         stack.push_async_callback(port.close)
         await nginx.start()
-        serving = asyncio.create_task(_serve(controller, feed, leadership, channel))
+        serving = asyncio.create_task(_serve(controller, feed, leadership, requests, channel))
         try:
             await asyncio.shield(serving)
         except asyncio.CancelledError:
@@ -84,7 +93,13 @@ async def run(options: IngressOptions, channel: socket.socket | None = None) -> 
             await (nginx.stop(seconds=STOP_SECONDS) if ends else nginx.detach())
 
 
-async def _serve(controller: Controller, feed: Feed, leadership: Leadership, channel: socket.socket | None) -> None:
+async def _serve(
+    controller: Controller,
+    feed: Feed,
+    leadership: Leadership,
+    requests: RequestMetrics,
+    channel: socket.socket | None,
+) -> None:
     """Everything that runs while nginx serves."""
     async with asyncio.TaskGroup() as group:
         group.create_task(feed.run())
@@ -94,6 +109,7 @@ async def _serve(controller: Controller, feed: Feed, leadership: Leadership, cha
         if channel is not None:
             channel.send(b"1")
             group.create_task(_until_parent_ends(channel))
+        group.create_task(requests.run())
         await leadership.run()
 
 
@@ -112,7 +128,7 @@ class Leadership:
             unique_identity(),
             lease_seconds=self._flags.election_ttl,
         )
-        self._leads = False
+        self.leads = False
         self._task: asyncio.Future[None] | None = None
 
     async def run(self) -> None:
@@ -130,7 +146,7 @@ class Leadership:
 
     async def end(self) -> None:
         """Hand over: nobody serves what nobody else serves, so its addresses go."""
-        led = self._leads
+        led = self.leads
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -144,14 +160,14 @@ class Leadership:
                 await self._elector.release()
 
     async def _lead(self) -> None:
-        self._leads = True
+        self.leads = True
         self._teller.lead(True)
         try:
             if self._flags.update_status:
                 await self._writer.run()
             await asyncio.Event().wait()
         finally:
-            self._leads = False
+            self.leads = False
             self._teller.lead(False)
 
 

@@ -35,7 +35,8 @@ class Teller:
         self._recorder = EventRecorder(client, COMPONENT)
         self._tells_creation, self._tells_syncs = tells_creation, tells_syncs
         self._leads = False
-        self._problems: frozenset[Problem] = frozenset()
+        self.problems: frozenset[Problem] = frozenset()
+        """All that hold now."""
         self._unsaid: dict[Problem, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._unsaid_syncs: dict[str, tuple[float, Ingress, str]] = {}
@@ -64,7 +65,7 @@ class Teller:
                 self._will_say(gone, "DELETE")
         self._is_first = False
         current = frozenset(problems)
-        fresh, self._problems = current - self._problems, current
+        fresh, self.problems = current - self.problems, current
         now = time.monotonic()
         self._unsaid = {one: due for one, due in self._unsaid.items() if one in current}
         self._unsaid |= {one: now + SETTLE_SECONDS.get(one.reason, 1.0) for one in fresh}

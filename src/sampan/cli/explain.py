@@ -1,4 +1,7 @@
-"""`sampan explain service`: follows a request to a Service step by step and names the first thing that is wrong."""
+"""`sampan explain`: follows a request to a Service step by step and names the first thing that is wrong.
+
+`sampan explain ingress` says what has become of an Ingress (`ingress_look.py`).
+"""
 
 from __future__ import annotations
 
@@ -27,14 +30,16 @@ from sampan.proxy.explain.report import lines
 from sampan.proxy.explain.routing import destinations
 from sampan.proxy.explain.selection import selected
 
+SERVICES = ("service", "services", "svc")
+INGRESSES = ("ingress", "ingresses", "ing")
 COLLECT = "from sampan.proxy.explain.collect import main; main()"
 COLLECT_SECONDS = 60
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     add_name(parser)
-    parser.add_argument("kind", choices=["service", "services", "svc"], help="what to explain")
-    parser.add_argument("service", metavar="SERVICE", help="its name")
+    parser.add_argument("kind", choices=[*SERVICES, *INGRESSES], metavar="service|ingress", help="what to explain")
+    parser.add_argument("service", metavar="NAME", help="its name")
     parser.add_argument("-n", "--namespace", default="default", help="default: default")
     parser.add_argument("--from", dest="asked_by", default="", metavar="POD|NODE|outside", help="default: first node")
     parser.add_argument("--via", default="", metavar="NODE", help="through which node packets from outside come")
@@ -43,6 +48,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Exit status 1 if something is wrong."""
+    if options.kind in INGRESSES:
+        from sampan.cli import ingress_look
+
+        return ingress_look.explain(options)
     if options.kubeconfig is not None:
         facts = _facts(options, options.kubeconfig, None, "")
         explanation = explain(facts, None)

@@ -21,8 +21,8 @@ PARSER: dict[str, Any] = {"prefix_chars": "\0", "add_help": False}
 
 # word: (module, function of it), instead of serving
 ACTIONS: dict[str, tuple[str, str]] = {
-    "test": ("ingress_test", "run"),
-    "migrate": ("ingress_migrate", "run"),
+    "test": ("ingress_look", "run_test"),
+    "migrate": ("ingress_look", "run_migrate"),
     "wait-shutdown": ("ingress", "wait_shutdown"),
 }
 ENTRY_NAMES = ("/nginx-ingress-controller", "nginx-ingress-controller")

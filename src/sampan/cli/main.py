@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("stop", "end a cluster, but keep its state"),
     "start": ("start", "resume a stopped cluster"),
     "shell": ("shell", "run a shell or a command inside the cluster's network"),
-    "explain": ("explain", "follow a request to a Service, and tell what is wrong and how to mend it"),
+    "explain": ("explain", "follow a request to a Service or an Ingress, and tell what is wrong"),
     "publish": ("publish", "make a Service answer on this machine's loopback"),
     "logs": ("logs", "show what a component has logged"),
     "image": ("image", "load, pull, list and remove images"),

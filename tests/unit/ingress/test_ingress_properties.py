@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -246,3 +247,52 @@ def test_a_change_makes_anew_only_what_it_touches() -> None:
     changed = [name for name, each in after.backends.items() if each is not between.backends[name]]
     assert changed == ["many-8/web/80"]
     assert all(one is other for one, other in zip(after.hosts, between.hosts, strict=True))
+
+
+ALIASED = ingress(
+    "alias", rule("d.example.com", path("/")), annotations={"server-alias": "x.example.net,b.example.com"}
+)
+RIVAL = ingress(
+    "rival", rule("e.example.com", path("/")), annotations={"server-alias": "x.example.net"}, created="2027"
+)
+TAKER = ingress("taker", rule("x.example.net", path("/")))
+WWW = ingress("www", rule("f.example.com", path("/")), annotations={"from-to-www-redirect": "true"})
+WWW_TAKER = ingress("wwwtaker", rule("www.f.example.com", path("/")))
+SECURE = ingress(
+    "secure", rule("g.example.com", path("/")), tls=[IngressTLS(hosts=("g.example.com",), secret_name="g")]
+)
+GUARDED = ingress("guarded", rule("h.example.com", path("/")), annotations={"auth-type": "basic", "auth-secret": "h"})
+SEQUENCES: dict[str, list[tuple[str, Any]]] = {
+    "an alias is taken by a host, and given back": [
+        ("put", ALIASED), ("put", TAKER), ("delete", TAKER), ("put", RIVAL), ("delete", ALIASED), ("put", ALIASED),
+    ],
+    "a host that claims stops to claim": [
+        ("put", ALIASED), ("put", RIVAL), ("put", ingress("alias", rule("d.example.com", path("/")))),
+    ],
+    "a www redirect is taken by a host": [("put", WWW), ("put", WWW_TAKER), ("delete", WWW_TAKER), ("delete", WWW)],
+    "a certificate is replaced": [
+        ("put", SECURE), ("put", tls_secret("g", "g.example.com")), ("put", tls_secret("g", "g.example.com", "more")),
+        ("put", tls_secret("g", "other.example.com")), ("unknown", secret("g")), ("delete", secret("g")),
+        ("put", tls_secret("g", "g.example.com")), ("delete", SECURE),
+    ],
+    "a Secret changes while nobody refers to it": [
+        ("put", secret("h", auth=b"one:x")), ("put", GUARDED), ("delete", GUARDED), ("put", secret("h", auth=b"two:x")),
+        ("put", GUARDED), ("unknown", secret("h")), ("delete", GUARDED), ("put", secret("h", auth=b"two:x")),
+        ("put", GUARDED),
+    ],
+    "the class goes and comes": [("delete", CLASS), ("put", CLASS)],
+    "a slice changes its Service": [
+        ("put", endpoint_slice("api", endpoint("10.1.0.7"), name="web-1")), ("put", endpoint_slice("web")),
+        ("delete", endpoint_slice("web")),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_changes_that_reach_far(name: str) -> None:
+    """Steps in which one object's change shows at another's: after each, what is remembered does not show."""
+    cluster, translator = Cluster(), Translator()
+    translator.translate(cluster.objects, DEFAULTS, OPTIONS)
+    for event in SEQUENCES[name]:
+        cluster.happen(event)
+        assert translator.translate(cluster.objects, DEFAULTS, OPTIONS) == translate(cluster.objects, DEFAULTS, OPTIONS)

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,19 @@ def ingress_cluster(sampan_home: Path) -> Iterator[Cluster]:
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     """A namespace for one test; its kubectl uses it."""
+    with _namespace(cluster, request) as kubectl:
+        yield kubectl
+
+
+@pytest.fixture
+def ingress_namespace(ingress_cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
+    """The same where Ingresses are served."""
+    with _namespace(ingress_cluster, request) as kubectl:
+        yield kubectl
+
+
+@contextmanager
+def _namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Kubectl]:
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-") + f"-{next(_NUMBERS)}"
     cluster.kubectl(f"create namespace {name}")
     yield cluster.kubectl.within(name)

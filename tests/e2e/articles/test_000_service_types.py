@@ -1,9 +1,8 @@
 """The first article: a Deployment and Services on it, the proxy's modes, an Ingress with a certificate.
 
 Its manifests use names in capitals (`myNginx`, `ngService`), which no Kubernetes accepts; a reader sees the reason and
-mends them. Not there yet: the Ingress is stored and shown, but no nginx serves it and nothing ends TLS; no cloud gives
-a load balancer its address. Where the kernel has no IPVS, `ipvsadm -Ln` has nothing to list, and the mode falls back to
-iptables, as the article says.
+mends them. No cloud gives a load balancer its address. Where the kernel has no IPVS, `ipvsadm -Ln` has nothing to list,
+and the mode falls back to iptables, as the article says.
 """
 
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from e2e_articles import WELCOME, proxy_mode, table
+from e2e_ingress import Ask, ask
 from e2e_support import Cluster, CommandFailed, Kubectl, eventually, run
 
 DEPLOYMENT = """
@@ -168,7 +168,10 @@ def test_without_ipvs_in_the_kernel_the_proxy_falls_back_to_iptables(cluster: Cl
     assert re.search(portal, listed)
 
 
-def test_an_ingress_with_a_certificate_is_stored_and_shown(namespace: Kubectl, tmp_path: Path):
+def test_an_ingress_is_served_with_a_certificate(ingress_cluster: Cluster, ingress_namespace: Kubectl, tmp_path: Path):
+    namespace = ingress_namespace
+    namespace.apply(DEPLOYMENT.replace("NAME", "mynginx"), verb="create")
+    namespace.apply(SERVICE.replace("NAME", "ngservice"), verb="create")
     key, certificate = tmp_path / "tls.key", tmp_path / "tls.crt"
     typed = "openssl req -x509 -sha256 -nodes -days 365 -newkey rsa:2048 -subj /CN=nginxsvc/O=nginxsvc"
     run(*typed.split(), "-keyout", str(key), "-out", str(certificate))
@@ -181,5 +184,9 @@ def test_an_ingress_with_a_certificate_is_stored_and_shown(namespace: Kubectl, t
     assert said.startswith("ingress.extensions/my-ingress created\n")
     assert "Warning: extensions/v1beta1 Ingress is deprecated in v1.14+, unavailable in v1.22+; " in said
     [row] = table(namespace("get ingress"))
-    assert (row["HOSTS"], row["ADDRESS"], row["PORTS"]) == ("a.ice.com", "", "80, 443")
+    assert (row["CLASS"], row["HOSTS"], row["PORTS"]) == ("nginx", "a.ice.com", "80, 443")
     assert "tls-secret terminates a.ice.com" in namespace("describe ingress my-ingress")
+    eventually(lambda: ask(ingress_cluster, Ask("a.ice.com", tls=True))[0].status == 200, "the page over HTTPS")
+    secure, plain = ask(ingress_cluster, Ask("a.ice.com", tls=True), Ask("a.ice.com"))
+    assert WELCOME in secure.text
+    assert (plain.status, plain.headers["Location"]) == (308, "https://a.ice.com")

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from sampan.node.images.store import ImageStore
 from sampan.node.images.types import Image
 from sampan.node.rootfs import mount_rootfs, unmount_rootfs
 from sampan.node.runtime.runtime import Runtime
-from sampan.node.runtime.types import ContainerSpec
+from sampan.node.runtime.types import ContainerSpec, Security
 from support.isolated import isolated
 
 pytestmark = pytest.mark.kernel
@@ -25,7 +26,7 @@ DEADLINE = 20.0
 GROUP = f"/sampan-test-builtin-{os.getpid()}"
 
 
-async def start(runtime: Runtime, image: Image, directory: Path, argv: tuple[str, ...]) -> None:
+async def start(runtime: Runtime, image: Image, directory: Path, argv: tuple[str, ...], **options: Any) -> None:
     spec = ContainerSpec(
         id="one",
         pod_uid="pod",
@@ -36,6 +37,7 @@ async def start(runtime: Runtime, image: Image, directory: Path, argv: tuple[str
         mounts=image.mounts,
         log_path=directory / "log",
         cgroup_parent=GROUP,
+        **options,
     )
     await runtime.create(spec)
     await runtime.start("one")
@@ -82,6 +84,38 @@ async def test_nginx_of_the_machine_stands_in_for_its_image(tmp_path: Path) -> N
     await clean(runtime, tmp_path)
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", 80))
+
+
+@isolated
+async def test_an_image_of_ingress_nginx_is_sampans_controller_for_its_user(tmp_path: Path) -> None:
+    """Whoever is number 101 starts it by the name that manifests give, and writes where nginx's file belongs."""
+    runtime = Runtime(tmp_path / "runtime")
+    watching = asyncio.create_task(runtime.run())
+    image = builtin.ingress((), reference="quay.io/x:0.30.0", flags=("--created-events",))
+    script = (
+        "/nginx-ingress-controller --version && echo > /etc/nginx/new && mv -f /etc/nginx/new /etc/nginx/nginx.conf"
+        " && test -x /wait-shutdown && id -u"
+    )
+    await start(runtime, image, tmp_path, ("sh", "-c", script), security=Security(run_as_user=builtin.INGRESS_USER))
+    async with asyncio.timeout(DEADLINE):
+        state = await runtime.wait("one")
+    log = (tmp_path / "log").read_text()
+    assert state.exit_code == 0, log
+    assert f"Sampan ingress controller {sampan.__version__}" in log
+    assert log.endswith(f" {builtin.INGRESS_USER}\n")
+    watching.cancel()
+    await clean(runtime, tmp_path)
+
+
+def test_manifests_of_every_age_name_an_image_that_stands_in() -> None:
+    for name in (
+        "quay.io/kubernetes-ingress-controller/nginx-ingress-controller:0.30.0",
+        "k8s.gcr.io/ingress-nginx/controller:v1.2.0",
+        "registry.k8s.io/ingress-nginx/controller:v1.15.1@sha256:" + "0" * 64,
+    ):
+        found = aliases.find(parse(name), aliases.TABLE)
+        assert found is not None
+        assert found.builtin == builtin.INGRESS
 
 
 @isolated

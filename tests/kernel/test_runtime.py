@@ -215,6 +215,19 @@ async def test_exec_collects_output_and_kills_what_takes_too_long(tmp_path: Path
 
 
 @isolated
+async def test_exec_is_as_much_the_containers_user_as_its_own_program(tmp_path: Path) -> None:
+    async with box(tmp_path) as made:
+        security = Security(run_as_user=65534, run_as_group=1000)
+        await made.run("one", "sleep", "1000", env={"WHO": "me"}, security=security)
+        result = await made.runtime.exec("one", ["sh", "-c", "id -u; id -g; echo $WHO; grep CapEff /proc/self/status"])
+        assert result.stdout.split() == [b"65534", b"1000", b"me", b"CapEff:", b"0000000000000000"]
+        session = await made.runtime.open_exec("one", ["id", "-u"], env={"X": "y"})
+        assert session.stdout is not None
+        assert await session.stdout.read() == b"65534\n"
+        await session.close()
+
+
+@isolated
 async def test_exec_streams_with_pipes_and_with_a_terminal(tmp_path: Path) -> None:
     async with box(tmp_path) as made:
         await made.run("one", "sleep", "1000")

@@ -95,6 +95,15 @@ def test_capabilities_are_added_and_dropped(security: Security, has: set[str], l
     assert capabilities(security, root=False)["effective"] == []
 
 
+def test_who_adds_net_bind_service_has_it_as_any_user() -> None:
+    """As images of servers have it in a file capability; nothing else is kept, and nobody keeps it unasked."""
+    added = Security(drop_capabilities=("ALL",), add_capabilities=("NET_BIND_SERVICE", "KILL"))
+    found = capabilities(added, root=False)
+    assert [found[kind] for kind in ("effective", "permitted", "ambient")] == [["CAP_NET_BIND_SERVICE"]] * 3
+    assert set(found["bounding"]) == {"CAP_NET_BIND_SERVICE", "CAP_KILL"}
+    assert capabilities(Security(), root=False)["ambient"] == []
+
+
 def test_privileged_containers_see_proc_unmasked() -> None:
     linux = configuration(replace(SPEC, security=Security(privileged=True)), ROOT)["linux"]
     assert (linux["maskedPaths"], linux["readonlyPaths"]) == ([], [])

@@ -35,5 +35,5 @@ def test_every_link_to_a_file_leads_somewhere(document: Path):
 def test_the_page_for_tutorials_names_every_image_that_a_program_stands_in_for():
     from sampan.node.images.aliases import TABLE
 
-    named = set(re.findall(r"`([a-z/]+)`", (ROOT / "docs" / "articles.md").read_text()))
+    named = set(re.findall(r"`([a-z0-9./-]+)`", (ROOT / "docs" / "articles.md").read_text()))
     assert {name for alias in TABLE for name in alias.names} <= named

@@ -81,6 +81,28 @@ def test_an_open_websocket_lives_through_reloads(world: NginxWorld) -> None:
     world.eventually(lambda: not world.nginx.master.old_workers())
 
 
+def test_old_workers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound the oldest is ended, with what it serves; the younger one lives."""
+    from sampan.ingress.model import Endpoint
+    from sampan.ingress.nginx import engine
+
+    monkeypatch.setattr(engine, "OLD_GENERATIONS", 1)
+    with NginxWorld(workers=1) as world, contextlib.ExitStack() as stack:
+        clients = []
+        for turn in range(3):
+            tunnel = Tunnel()
+            web = backend("web", Endpoint("127.0.0.1", tunnel.port))
+            world.apply(world.configuration([Host(f"h{turn}.example", (world.route("/", web),))], [web]))
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", world.listeners.http), timeout=20))
+            request = f"GET / HTTP/1.1\r\nHost: h{turn}.example\r\nUpgrade: echo\r\nConnection: Upgrade\r\n\r\n"
+            client.sendall(request.encode())
+            assert b" 101 " in client.recv(65536)
+            clients.append(client)
+        assert clients[0].recv(10) == b""
+        clients[1].sendall(b"still there")
+        assert clients[1].recv(100) == b"still there"
+
+
 class Load(threading.Thread):
     """Asks without a pause on new connections; `failures` are answers other than 200."""
 

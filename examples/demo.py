@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ CLUSTER = "demo"
 CONTEXT = f"sampan-{CLUSTER}"
 SAMPAN = str(Path(sys.executable).parent / "sampan")
 REQUESTS = 300
+HOST = "web.example.com"
 
 BOLD, DIM, GREEN, RED, PLAIN = (
     ("\033[1m", "\033[2m", "\033[32m", "\033[31m", "\033[0m") if sys.stdout.isatty() else [""] * 5
@@ -139,8 +141,9 @@ def start() -> None:
     step("A cluster of three nodes")
     if Path(SAMPAN).exists() and CLUSTER in run(SAMPAN, "status", "--names", quiet=True).split():
         run(SAMPAN, "down", "--name", CLUSTER)
-    show("sampan", "up", "--nodes", "3", "--name", CLUSTER)
-    subprocess.run([SAMPAN, "up", "--nodes", "3", "--name", CLUSTER], check=True, timeout=120)
+    command = ("up", "--nodes", "3", "--ingress", "--name", CLUSTER)
+    show("sampan", *command)
+    subprocess.run([SAMPAN, *command], check=True, timeout=120)
     output = kubectl("get", "nodes", "-o", "wide")
     check(len(re.findall(r"\bReady\b", output)) == 3, "three nodes are Ready")
     wait("the DNS pods are Running and ready", lambda: len(system_dns()) == 2)
@@ -217,6 +220,40 @@ def node_port() -> None:
         check(run(*command).startswith("v1 web-"), f"reached on {node['metadata']['name']}")
 
 
+def ingress() -> None:
+    step("An Ingress with TLS: by host name, through nginx")
+    with tempfile.TemporaryDirectory() as folder:
+        key, certificate = f"{folder}/tls.key", f"{folder}/tls.crt"
+        subject = ("-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}")
+        make = "openssl req -x509 -nodes -days 30 -newkey rsa:2048"
+        run(*make.split(), "-keyout", key, "-out", certificate, *subject)
+        kubectl("create", "secret", "tls", "web-tls", "--key", key, "--cert", certificate)
+        kubectl("apply", "-f", str(HERE / "ingress.yaml"))
+        wait(
+            "nginx serves the host", lambda: browse("https", "--cacert", certificate, quiet=True).startswith("v1 web-")
+        )
+        kubectl("get", "ingress", "web")
+        check(browse("https", "--cacert", certificate).startswith("v1 web-"), "HTTPS, with the Secret's certificate")
+        check("308" in browse("http", "-o", "/dev/null", "-w", "%{http_code}"), "HTTP is redirected to it")
+    run(SAMPAN, "ingress", "test", "--name", CLUSTER, f"https://{HOST}/")
+
+
+def browse(scheme: str, *options: str, patient: bool = False) -> str:
+    """What a client gets at the controller's address: from outside if it has an external one; `patient`: or nothing."""
+    service = get("service", "-n", "ingress-nginx", "ingress-nginx-controller")
+    outside = [one["ip"] for one in service["status"]["loadBalancer"].get("ingress", ())]
+    place = ("--lan",) if outside else ("--node", "node-1")
+    address = (*outside, service["spec"]["clusterIP"])[0]
+    known = ("--resolve", f"{HOST}:{80 if scheme == 'http' else 443}:{address}")
+    command = (SAMPAN, "shell", "--name", CLUSTER, *place, "--", "curl", "-sS", *known, *options, f"{scheme}://{HOST}/")
+    try:
+        return run(*command, quiet=patient)
+    except Failed:
+        if patient:
+            return ""
+        raise
+
+
 def headless() -> None:
     step("A headless Service resolves to the pods, and follows them")
     kubectl("apply", "-f", str(HERE / "headless.yaml"))
@@ -269,6 +306,7 @@ def main() -> int:
         spread(cluster_ip)
         replace_a_pod(cluster_ip)
         node_port()
+        ingress()
         headless()
         rolling_update()
         figures()

@@ -229,9 +229,7 @@ def ingress() -> None:
         run(*make.split(), "-keyout", key, "-out", certificate, *subject)
         kubectl("create", "secret", "tls", "web-tls", "--key", key, "--cert", certificate)
         kubectl("apply", "-f", str(HERE / "ingress.yaml"))
-        wait(
-            "nginx serves the host", lambda: browse("https", "--cacert", certificate, quiet=True).startswith("v1 web-")
-        )
+        wait("nginx serves the host", lambda: "v1 web-" in browse("https", "--cacert", certificate, patient=True))
         kubectl("get", "ingress", "web")
         check(browse("https", "--cacert", certificate).startswith("v1 web-"), "HTTPS, with the Secret's certificate")
         check("308" in browse("http", "-o", "/dev/null", "-w", "%{http_code}"), "HTTP is redirected to it")

@@ -3,7 +3,7 @@
     feed.py ──► translate/ ──► nginx/ ──► teller.py
                     └──────► what is referred to, which the feed then reads
 
-Changes that come together are translated together. A new structure makes nginx reload, so one is brought at most every
+Changes that come together are translated together. A new structure makes nginx reload; between two there are at least
 `RELOAD_SECONDS`; endpoints and certificates do not wait for that.
 """
 
@@ -12,14 +12,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from sampan.api.networking_v1 import Ingress
 from sampan.ingress import settings
 from sampan.ingress.feed import Feed, key_of
 from sampan.ingress.flags import Flags
 from sampan.ingress.model import Configuration, Listeners, Settings, Source
-from sampan.ingress.nginx import Applied, Nginx, NginxError
+from sampan.ingress.nginx import Nginx, NginxError
 from sampan.ingress.teller import Teller
 from sampan.ingress.translate import Translator
 from sampan.ingress.translate.types import Key, Objects, Options, Problem, Translation
@@ -42,12 +41,14 @@ class Controller:
         self._translator, self._options = Translator(), options_of(flags)
         self._settings = KnownSettings(flags.configmap)
         self._change = asyncio.Event()
-        self.applied: Configuration | None = None
-        """What nginx was given last."""
+        self._wanted: asyncio.Queue[Configuration] = asyncio.Queue(1)
+        self._is_bringing = False
+        self._problems: tuple[Problem, ...] = ()
         self._rejected: tuple[tuple[Source, str], ...] = ()
-        self._reloaded_at = float("-inf")
         self._served: Mapping[Source, object] = {}
         self._feed: Feed | None = None
+        self.applied: Configuration | None = None
+        """What nginx was given last."""
         self.first_applied = asyncio.Event()
 
     def wake(self) -> None:
@@ -66,23 +67,32 @@ class Controller:
         self._feed = feed
         await feed.wait_synced()
         self._change.set()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._translate_all(feed))
+            group.create_task(self._bring_all())
+
+    # --- from the feed to a configuration
+
+    async def _translate_all(self, feed: Feed) -> None:
         while True:
             await self._change.wait()
             await asyncio.sleep(GATHER_SECONDS)
             self._change.clear()
             try:
-                await self._sync(feed)
+                await self._translate_once(feed)
             except Exception as error:
-                is_known = isinstance(error, NginxError | OSError)
-                log.error("a change has not reached nginx: %s", error, exc_info=None if is_known else error)
-                await asyncio.sleep(RETRY_SECONDS)
+                await self._note_failure(error)
                 self._change.set()
 
-    async def _sync(self, feed: Feed) -> None:
+    async def _translate_once(self, feed: Feed) -> None:
         translation = await self._translate(feed)
-        self._served = translation.served
-        await self._bring(translation.configuration)
-        self._teller.tell(self.served(), (*translation.problems, *self._settings.problems, *self._refusals()))
+        self._served, self._problems = translation.served, translation.problems
+        if self._wanted.full():
+            self._wanted.get_nowait()
+        self._wanted.put_nowait(translation.configuration)
+        if self._is_bringing:
+            await self._nginx.push(translation.configuration)
+        self._tell()
 
     async def _translate(self, feed: Feed) -> Translation:
         """Once more, if something that is referred to had not been read yet."""
@@ -92,24 +102,34 @@ class Controller:
             if not await feed.want(translation.secrets, translation.config_maps):
                 return translation
 
-    async def _bring(self, wanted: Configuration) -> None:
-        loop = asyncio.get_running_loop()
-        wait = self._reloaded_at + RELOAD_SECONDS - loop.time()
-        if wait > 0 and self.applied is not None and not has_same_structure(self.applied, wanted):
-            await self._apply(without_structure(self.applied, wanted))
-            loop.call_later(wait, self._change.set)
-            return
-        applied = await self._apply(wanted)
-        self._rejected = applied.rejected
-        if applied.reloaded:
-            self._reloaded_at = loop.time()
+    # --- from a configuration to nginx
 
-    async def _apply(self, configuration: Configuration) -> Applied:
-        """Raises NginxError, OSError."""
-        applied = await self._nginx.apply(configuration)
-        self.applied = configuration
-        self.first_applied.set()
-        return applied
+    async def _bring_all(self) -> None:
+        """One after the other; of those that come meanwhile only the last one counts."""
+        while True:
+            wanted = await self._wanted.get()
+            self._is_bringing = True
+            try:
+                applied = await self._nginx.apply(wanted)
+                self.applied, self._rejected = wanted, applied.rejected
+                self.first_applied.set()
+                self._tell()
+                if applied.reloaded:
+                    await asyncio.sleep(RELOAD_SECONDS)
+            except Exception as error:
+                await self._note_failure(error)
+                if self._wanted.empty():
+                    self._wanted.put_nowait(wanted)
+            finally:
+                self._is_bringing = False
+
+    async def _note_failure(self, error: Exception) -> None:
+        is_known = isinstance(error, NginxError | OSError)
+        log.error("a change has not reached nginx: %s", error, exc_info=None if is_known else error)
+        await asyncio.sleep(RETRY_SECONDS)
+
+    def _tell(self) -> None:
+        self._teller.tell(self.served(), (*self._problems, *self._settings.problems, *self._refusals()))
 
     def _refusals(self) -> Sequence[Problem]:
         found = []
@@ -136,17 +156,6 @@ class KnownSettings:
             self._settings, wrong = settings.parse(found.data if found else {})
             self.problems = tuple(Problem(self.source, INVALID, f"{key}: {message}") for key, message in wrong)
         return self._settings
-
-
-def has_same_structure(one: Configuration, other: Configuration) -> bool:
-    """Whether they differ in nothing for which nginx would reload; equal hosts are mostly the same objects."""
-    return replace(one, backends={}, certificates={}) == replace(other, backends={}, certificates={})
-
-
-def without_structure(old: Configuration, new: Configuration) -> Configuration:
-    """The new backends and certificates under the old structure, which may still name old ones."""
-    certificates = {**old.certificates, **new.certificates}
-    return replace(old, backends={**old.backends, **new.backends}, certificates=certificates)
 
 
 def objects_of(feed: Feed) -> Objects:

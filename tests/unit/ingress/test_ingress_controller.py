@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from sampan.client.resources import EVENTS, INGRESS_CLASSES, INGRESSES, SECRETS, SERVICES
+from sampan.client.resources import ENDPOINT_SLICES, EVENTS, INGRESS_CLASSES, INGRESSES, SECRETS, SERVICES
 from sampan.client.rest import JSON, Client
 from sampan.ingress.controller import Controller
 from sampan.ingress.feed import Feed
@@ -28,11 +28,18 @@ class FakeNginx:
 
     def __init__(self) -> None:
         self.given: list[Configuration] = []
+        self.pushed: list[Configuration] = []
+        self.may_reload = asyncio.Event()
+        self.may_reload.set()
 
     async def apply(self, configuration: Configuration) -> Applied:
         before = self.given[-1].hosts if self.given else None
+        await self.may_reload.wait()
         self.given.append(configuration)
         return Applied(reloaded=before != configuration.hosts)
+
+    async def push(self, configuration: Configuration) -> None:
+        self.pushed.append(configuration)
 
     @property
     def hosts(self) -> list[str]:
@@ -144,6 +151,31 @@ def test_changes_that_come_together_reload_once_or_twice() -> None:
         await served(made, *(f"h{n}.example.com" for n in range(30)))
         structures = {tuple(host.name for host in one.hosts) for one in made.nginx.given}
         assert len(structures) < 15
+
+    run(scene)
+
+
+def test_endpoints_do_not_wait_for_a_reload_that_is_under_way() -> None:
+    async def scene(made: World) -> None:
+        await made.ingress("one", "one.example.com")
+        await served(made, "one.example.com")
+        made.nginx.may_reload.clear()
+        await made.ingress("two", "two.example.com")
+        labels = {"kubernetes.io/service-name": "web"}
+        meta = {"name": "web-1", "namespace": "default", "labels": labels}
+        endpoint = {"addresses": ["10.1.2.3"], "conditions": {"ready": True}}
+        ports = [{"name": "", "port": 8080, "protocol": "TCP"}]
+        part = {"metadata": meta, "addressType": "IPv4", "endpoints": [endpoint], "ports": ports}
+        await made.client.create(ENDPOINT_SLICES, part)
+
+        async def pushed() -> bool:
+            latest = made.nginx.pushed[-1].backends.values() if made.nginx.pushed else ()
+            return any(backend.endpoints for backend in latest)
+
+        await until(pushed, "the endpoint")
+        assert made.nginx.hosts == ["one.example.com"]
+        made.nginx.may_reload.set()
+        await served(made, "two.example.com")
 
     run(scene)
 

@@ -85,6 +85,8 @@ class Nginx:
         self._renderer, self._encoder = Renderer(options), Encoder()
         self._state = _State()
         self._lock, self._push_lock = asyncio.Lock(), asyncio.Lock()
+        self._newest: Configuration | None = None
+        """What was given last, perhaps while a reload brings what was given before."""
         self._keeper: asyncio.Task[None] | None = None
         self._fallback: Certificate | None = None
         self._metrics: ReloadMetrics | None = None
@@ -131,11 +133,13 @@ class Nginx:
         """Serve this. A part that nginx refuses stays as it was before, and everything else is served."""
         if self._lock.locked():
             await self.push(configuration)
+        self._newest = configuration
         async with self._lock:
             return await self._apply(configuration)
 
     async def push(self, configuration: Configuration) -> None:
         """Endpoints, canaries and certificates at once, even while a reload is under way; nothing is taken away yet."""
+        self._newest = configuration
         if self._fallback is not None:
             await self._push(self._encoder.texts(configuration, self._fallback), with_deletions=False)
 
@@ -161,6 +165,8 @@ class Nginx:
             self.reloads += 1
             if self._metrics:
                 self._metrics.reloaded(zlib.crc32(structure.text.encode()))
+        if self._newest is not None and self._newest is not configuration:
+            pushed = pushed | self._encoder.texts(self._newest, self._fallback)
         await self._push(pushed, with_deletions=True)
         self._state.configuration, self._state.structure, self._state.hosts = served, structure, hosts
         rejected = [*problems, *(problem for host in hosts.values() for problem in host.problems)]
@@ -193,12 +199,7 @@ class Nginx:
         if self._state.pushed is None or with_deletions:
             self._state.pushed = pushed
         else:
-            before = self._state.pushed
-            self._state.pushed = Pushed(
-                before.backends | pushed.backends,
-                before.certificates | pushed.certificates,
-                before.fresh | pushed.fresh,
-            )
+            self._state.pushed = self._state.pushed | pushed
 
     async def _bring(self, structure: Structure, pushed: Pushed) -> None:
         """Start or reload. Raises NginxError."""

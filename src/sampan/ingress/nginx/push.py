@@ -43,6 +43,10 @@ class Pushed:
     certificates: Dictionary = field(default_factory=dict)
     fresh: Dictionary = field(default_factory=dict)
 
+    def __or__(self, newer: Pushed) -> Pushed:
+        """Everything that is in one of them; what is in both as the newer has it."""
+        return Pushed(self.backends | newer.backends, self.certificates | newer.certificates, self.fresh | newer.fresh)
+
 
 class Encoder:
     """Encodes a configuration; what is the same object as before is not encoded again."""

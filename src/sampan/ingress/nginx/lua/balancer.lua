@@ -64,37 +64,39 @@ local function chosen(name, backend)
   return backend, name
 end
 
-local function pick(backend, tried)
+local function pick(backend, tried, affinity)
   if backend.plain and not tried then
     local turn = backend.turn % backend.count + 1
     backend.turn = turn
     return backend.e[turn]
   end
-  return policies.pick(backend, tried)
+  return policies.pick(backend, tried, affinity)
 end
 
 function M.balance()
   local name = ngx.var.backend
   local backend = lookup(name)
   local failed = get_last_failure()
+  local affinity
   if not backend or not backend.plain or backend.count == 0 then
-    local main = backend
-    local context = ngx.ctx
-    if failed and context.backend then
-      backend = lookup(context.backend)
-    else
+    local main, own = backend, name
+    -- ngx.ctx costs a table per request: it is used where a try must know what the first one has drawn.
+    if failed and ngx.ctx.backend then
+      name = ngx.ctx.backend
+      backend = lookup(name)
+    elseif not backend or backend.c or backend.count == 0 then
       backend, name = chosen(name, backend)
-      context.backend = name
+      if main and main.c or name ~= own then
+        ngx.ctx.backend = name
+      end
     end
-    if backend and main ~= backend and main and main.k and not backend.k then
-      context.affinity = main.k
-    end
+    affinity = backend and (backend.k or main and main.k)
   end
   if not backend or backend.count == 0 then
     return set_current_peer(unavailable)
   end
   set_more_tries(1)
-  local endpoint = pick(backend, failed and tried_before())
+  local endpoint = pick(backend, failed and tried_before(), affinity)
   local done, err = set_current_peer(endpoint[1], endpoint[2])
   if not done then
     ngx.log(ngx.ERR, "balancer: ", name, ": ", err)
@@ -116,7 +118,8 @@ end
 
 -- After an answer, where endpoints are picked by their latency.
 function M.after()
-  local backend = lookup(ngx.ctx.backend or ngx.var.backend)
+  local alternative = ngx.var.proxy_alternative_upstream_name
+  local backend = lookup(alternative ~= "" and alternative or ngx.var.backend)
   if backend and backend.a == "ewma" then
     policies.observe(backend, ngx.var.upstream_addr, ngx.var.upstream_response_time)
   end

@@ -229,8 +229,7 @@ local function by_cookie(backend, affinity, tried)
 end
 
 -- An endpoint; after a failure one that was not tried, as long as there is one.
-function M.pick(backend, tried)
-  local affinity = backend.k or ngx.ctx.affinity
+function M.pick(backend, tried, affinity)
   local at
   if backend.count == 1 and not affinity then
     at = 1

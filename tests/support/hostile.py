@@ -98,7 +98,18 @@ def template() -> Host:
     )  # fmt: skip
     tls = UpstreamTLS(b"crt", b"key", b"ca", True, 1, ("n",), True, "HIGH", ("TLSv1.2",), "ns/tls")
     routes = [
-        Route(PathMatch(kind, path.replace("/", f"/{number}", 1)), source, "ns/svc/80", key, protocol, (), "ns/other/80", filters, proxying, tls)
+        Route(
+            PathMatch(kind, path.replace("/", f"/{number}", 1)),
+            source,
+            "ns/svc/80",
+            key,
+            protocol,
+            (),
+            "ns/other/80",
+            filters,
+            proxying,
+            tls,
+        )
         for number, (protocol, (kind, path)) in enumerate(zip(BackendProtocol, _PATHS * 2, strict=True))
     ]
     routes.append(Route(PathMatch(PathType.PREFIX, "/r"), source, "ns/svc/80", key,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from e2e_backends import apply, backend
-from e2e_ingress import LABEL, Ask, ask, certificate, entrance, events, ingress, services
+from e2e_ingress import CONTROLLER, LABEL, Ask, ask, certificate, entrance, events, ingress, services
 from e2e_support import Cluster, Kubectl, eventually
 
 EXACT, PREFIX, ANY = "Exact", "Prefix", "ImplementationSpecific"
@@ -92,6 +92,21 @@ def test_a_certificate_is_chosen_by_name(ingress_cluster: Cluster, site: Kubectl
     assert shop.certificate != wild.certificate
     assert b"shop.example.com" in bytes.fromhex(shop.certificate)
     assert b"Fake Certificate" in bytes.fromhex(wild.certificate)
+
+
+def test_its_status_has_the_controllers_address_and_its_events_say_that_it_is_served(
+    ingress_cluster: Cluster, site: Kubectl
+):
+    """With an address of the controller's Service, it is also the way in of all these tests."""
+    system = ingress_cluster.kubectl.within("ingress-nginx")
+
+    def addresses() -> bool:
+        service = system.get(f"service {CONTROLLER}")["status"]["loadBalancer"].get("ingress", [])
+        own = site.get("ingress shop")["status"]["loadBalancer"].get("ingress", [])
+        return [one["ip"] for one in own] == [one["ip"] for one in service]
+
+    eventually(addresses, "the Service's address in the status")
+    eventually(lambda: ("Sync", "Scheduled for sync") in events(site, "shop"), "the event")
 
 
 def test_what_is_wrong_with_one_ingress_is_told_on_it_and_harms_no_other(ingress_cluster: Cluster, site: Kubectl):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sampan.api.networking_v1 import Ingress
 from sampan.ingress import settings
@@ -47,6 +47,8 @@ class Controller:
         self._rejected: tuple[tuple[Source, str], ...] = ()
         self._served: Mapping[Source, object] = {}
         self._feed: Feed | None = None
+        self.after_translation: Callable[[], None] = lambda: None
+        """Called when `served` may give something else."""
         self.applied: Configuration | None = None
         """What nginx was given last."""
         self.first_applied = asyncio.Event()
@@ -87,6 +89,7 @@ class Controller:
     async def _translate_once(self, feed: Feed) -> None:
         translation = await self._translate(feed)
         self._served, self._problems = translation.served, translation.problems
+        self.after_translation()
         if self._wanted.full():
             self._wanted.get_nowait()
         self._wanted.put_nowait(translation.configuration)

@@ -32,6 +32,7 @@ STOP_SECONDS = 240.0
 """How long open requests may last when nginx ends; the pod's grace period may be over before."""
 END_SECONDS = 5.0
 """How long handing over may take."""
+RETRY_SECONDS = 1.0
 PRIVATE = Path("/run/sampan-ingress")
 
 
@@ -121,6 +122,7 @@ class Leadership:
     ) -> None:
         self._flags, self._feed, self._teller = options.flags, feed, teller
         self._writer = StatusWriter(client, controller.served, feed.addresses)
+        controller.after_translation = self._writer.wake
         self._elector = LeaderElector(
             client,
             options.namespace or (self._flags.configmap or self._flags.publish_service).partition("/")[0] or "default",
@@ -129,20 +131,25 @@ class Leadership:
             lease_seconds=self._flags.election_ttl,
         )
         self.leads = False
-        self._task: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Lead whenever it is this replica's turn, until `end` or cancelled."""
         self._feed.on_address_change(self._writer.wake)
-        self._feed.ingresses.add_handler(lambda old, new: self._writer.wake())
-        self._task = asyncio.ensure_future(
-            self._lead() if self._flags.disable_leader_election else self._elector.run(self._lead)
-        )
+        self._task = asyncio.create_task(self._lead_whenever())
         try:
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait([self._task])
             await asyncio.Event().wait()
         finally:
             self._task.cancel()
+
+    async def _lead_whenever(self) -> None:
+        while True:
+            try:
+                await (self._lead() if self._flags.disable_leader_election else self._elector.run(self._lead))
+            except Exception:
+                log.exception("leading failed; it is tried again")
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def end(self) -> None:
         """Hand over: nobody serves what nobody else serves, so its addresses go."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from sampan.api.networking_v1 import Ingress
 from sampan.ingress import settings
@@ -41,13 +41,13 @@ class Controller:
         self._translator, self._options = Translator(), options_of(flags)
         self._settings = KnownSettings(flags.configmap)
         self._change = asyncio.Event()
-        self._wanted: asyncio.Queue[Configuration] = asyncio.Queue(1)
+        self._wanted: asyncio.Queue[Translation] = asyncio.Queue(1)
         self._is_bringing = False
-        self._problems: tuple[Problem, ...] = ()
+        self._translation: Translation | None = None
         self._rejected: tuple[tuple[Source, str], ...] = ()
         self._served: Mapping[Source, object] = {}
         self._feed: Feed | None = None
-        self.after_translation: Callable[[], None] = lambda: None
+        self.on_served: Callable[[], None] = lambda: None
         """Called when `served` may give something else."""
         self.applied: Configuration | None = None
         """What nginx was given last."""
@@ -57,11 +57,14 @@ class Controller:
         self._change.set()
 
     def served(self) -> Sequence[Ingress]:
-        """The Ingresses of this controller's class."""
+        """The Ingresses of this controller's class that nginx has been given."""
+        return self._ingresses(self._served)
+
+    def _ingresses(self, sources: Iterable[Source]) -> list[Ingress]:
         feed = self._feed
         if feed is None:
-            return ()
-        found = (feed.ingresses.get(source.namespace, source.name) for source in self._served)
+            return []
+        found = (feed.ingresses.get(source.namespace, source.name) for source in sources)
         return [ingress for ingress in found if ingress is not None]
 
     async def run(self, feed: Feed) -> None:
@@ -87,12 +90,10 @@ class Controller:
                 self._change.set()
 
     async def _translate_once(self, feed: Feed) -> None:
-        translation = await self._translate(feed)
-        self._served, self._problems = translation.served, translation.problems
-        self.after_translation()
+        self._translation = translation = await self._translate(feed)
         if self._wanted.full():
             self._wanted.get_nowait()
-        self._wanted.put_nowait(translation.configuration)
+        self._wanted.put_nowait(translation)
         if self._is_bringing:
             await self._nginx.push(translation.configuration)
         self._tell()
@@ -113,9 +114,10 @@ class Controller:
             wanted = await self._wanted.get()
             self._is_bringing = True
             try:
-                applied = await self._nginx.apply(wanted)
-                self.applied, self._rejected = wanted, applied.rejected
+                applied = await self._nginx.apply(wanted.configuration)
+                self.applied, self._served, self._rejected = wanted.configuration, wanted.served, applied.rejected
                 self.first_applied.set()
+                self.on_served()
                 self._tell()
                 if applied.reloaded:
                     await asyncio.sleep(RELOAD_SECONDS)
@@ -132,7 +134,9 @@ class Controller:
         await asyncio.sleep(RETRY_SECONDS)
 
     def _tell(self) -> None:
-        self._teller.tell(self.served(), (*self._problems, *self._settings.problems, *self._refusals()))
+        if self._translation is not None:
+            problems = (*self._translation.problems, *self._settings.problems, *self._refusals())
+            self._teller.tell(self._ingresses(self._translation.served), problems)
 
     def _refusals(self) -> Sequence[Problem]:
         found = []

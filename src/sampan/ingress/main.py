@@ -122,7 +122,7 @@ class Leadership:
     ) -> None:
         self._flags, self._feed, self._teller = options.flags, feed, teller
         self._writer = StatusWriter(client, controller.served, feed.addresses)
-        controller.after_translation = self._writer.wake
+        controller.on_served = self._writer.wake
         self._elector = LeaderElector(
             client,
             options.namespace or (self._flags.configmap or self._flags.publish_service).partition("/")[0] or "default",

@@ -116,7 +116,7 @@ async def world() -> Any:
             asyncio.create_task(one) for one in (made.feed.run(), made.controller.run(made.feed), made.writer.run())
         ]
         made.feed.on_address_change(made.writer.wake)
-        made.controller.after_translation = made.writer.wake
+        made.controller.on_served = made.writer.wake
         try:
             async with asyncio.timeout(SECONDS):
                 await made.controller.first_applied.wait()

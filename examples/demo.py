@@ -221,7 +221,7 @@ def node_port() -> None:
 
 
 def ingress() -> None:
-    step("An Ingress with TLS: by host name, through nginx")
+    step("An Ingress with TLS: by host name, through nginx, at an external address")
     with tempfile.TemporaryDirectory() as folder:
         key, certificate = f"{folder}/tls.key", f"{folder}/tls.crt"
         subject = ("-subj", f"/CN={HOST}", "-addext", f"subjectAltName=DNS:{HOST}")
@@ -230,6 +230,7 @@ def ingress() -> None:
         kubectl("create", "secret", "tls", "web-tls", "--key", key, "--cert", certificate)
         kubectl("apply", "-f", str(HERE / "ingress.yaml"))
         wait("nginx serves the host", lambda: "v1 web-" in browse("https", "--cacert", certificate, patient=True))
+        kubectl("-n", "ingress-nginx", "get", "svc")
         kubectl("get", "ingress", "web")
         check(browse("https", "--cacert", certificate).startswith("v1 web-"), "HTTPS, with the Secret's certificate")
         check("308" in browse("http", "-o", "/dev/null", "-w", "%{http_code}"), "HTTP is redirected to it")
@@ -237,13 +238,11 @@ def ingress() -> None:
 
 
 def browse(scheme: str, *options: str, patient: bool = False) -> str:
-    """What a client gets at the controller's address: from outside if it has an external one; `patient`: or nothing."""
-    service = get("service", "-n", "ingress-nginx", "ingress-nginx-controller")
-    outside = [one["ip"] for one in service["status"]["loadBalancer"].get("ingress", ())]
-    place = ("--lan",) if outside else ("--node", "node-1")
-    address = (*outside, service["spec"]["clusterIP"])[0]
-    known = ("--resolve", f"{HOST}:{80 if scheme == 'http' else 443}:{address}")
-    command = (SAMPAN, "shell", "--name", CLUSTER, *place, "--", "curl", "-sS", *known, *options, f"{scheme}://{HOST}/")
+    """What a client outside the nodes gets at the controller's external address; `patient`: or nothing."""
+    address = get("service", "-n", "ingress-nginx", "ingress-nginx-controller")["status"]["loadBalancer"]["ingress"][0]
+    known = ("--resolve", f"{HOST}:{80 if scheme == 'http' else 443}:{address['ip']}")
+    outside = (SAMPAN, "shell", "--name", CLUSTER, "--lan", "--")
+    command = (*outside, "curl", "-sS", *known, *options, f"{scheme}://{HOST}/")
     try:
         return run(*command, quiet=patient)
     except Failed:

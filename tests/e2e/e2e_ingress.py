@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from e2e_support import SAMPAN, Cluster, Kubectl, run
+from e2e_support import SAMPAN, Cluster, Kubectl, eventually, run
 
 CONTROLLER = "ingress-nginx-controller"
 LABEL = "app.kubernetes.io/component=controller"
@@ -61,49 +61,31 @@ class Answer:
         return json.loads(self.text)
 
 
-@dataclass(frozen=True)
-class Entrance:
-    """Where clients outside the nodes reach the controller."""
+def entrance(cluster: Cluster) -> str:
+    """The address at which clients outside the nodes reach the controller."""
 
-    address: str
-    http: int
-    https: int
+    def given() -> str:
+        service = cluster.kubectl.within("ingress-nginx").get(f"service {CONTROLLER}")
+        return str(service["status"]["loadBalancer"]["ingress"][0]["ip"])
 
-
-def entrance(cluster: Cluster) -> Entrance:
-    """The load balancer's address; without one, node ports of a node that has a controller."""
-    kubectl = cluster.kubectl.within("ingress-nginx")
-    service = kubectl.get(f"service {CONTROLLER}")
-    given = service["status"]["loadBalancer"].get("ingress")
-    if given:
-        return Entrance(given[0]["ip"], 80, 443)
-    ports = {port["name"]: port["nodePort"] for port in service["spec"]["ports"]}
-    node = kubectl.ready_pods(LABEL)[0]["spec"]["nodeName"]
-    return Entrance(cluster.node_ips()[node], ports["http"], ports["https"])
-
-
-def inner_entrance(cluster: Cluster) -> Entrance:
-    return Entrance(cluster.kubectl.within("ingress-nginx").get(f"service {CONTROLLER}")["spec"]["clusterIP"], 80, 443)
+    return str(eventually(given, "the controller's address"))
 
 
 def ask(cluster: Cluster, *requests: Ask) -> list[Answer]:
     """Answers to requests from the nodes' LAN, in order."""
-    way = entrance(cluster)
-    told = [asdict(one) | {"address": way.address, "port": way.https if one.tls else way.http} for one in requests]
+    address = entrance(cluster)
+    told = [asdict(one) | {"address": address, "port": 443 if one.tls else 80} for one in requests]
     command = (SAMPAN, "shell", "--name", cluster.name, "--lan", "--", "python3", "-c", ASK)
     return [Answer(**one) for one in json.loads(run(*command, stdin=json.dumps(told)))]
 
 
 @contextmanager
-def load(cluster: Cluster, host: str, rate: int, *, inside: bool = False) -> Iterator[dict[str, Any]]:
-    """Requests at a steady rate while the body runs, over HTTP and HTTPS; the dictionary has what they met.
-
-    They come from the nodes' LAN or, `inside`, from a node by the Service's cluster IP, which any controller answers.
-    """
-    way, place = (inner_entrance(cluster), ("--node", "node-3")) if inside else (entrance(cluster), ("--lan",))
-    urls = f"http://{host}:{way.http}/", f"https://{host}:{way.https}/"
+def load(cluster: Cluster, host: str, rate: int) -> Iterator[dict[str, Any]]:
+    """Requests at a steady rate from the nodes' LAN while the body runs; the dictionary then has what they met."""
+    urls = f"http://{host}/", f"https://{host}/"
+    place = (SAMPAN, "shell", "--name", cluster.name, "--lan", "--")
     process = subprocess.Popen(
-        [SAMPAN, "shell", "--name", cluster.name, *place, "--", "python3", str(LOAD), str(rate), way.address, *urls],
+        [*place, "python3", str(LOAD), str(rate), entrance(cluster), *urls],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

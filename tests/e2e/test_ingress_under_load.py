@@ -75,8 +75,8 @@ def busy(ingress_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> 
 def steady(ingress_cluster: Cluster, busy: Kubectl) -> Callable[..., Any]:
     """Load on the host while something happens; gives how often which body came."""
 
-    def run(*happening: Callable[[], Any], may_repeat: bool = False, inside: bool = False) -> dict[str, int]:
-        with load(ingress_cluster, HOST, rate=200, inside=inside) as met:
+    def run(*happening: Callable[[], Any], may_repeat: bool = False) -> dict[str, int]:
+        with load(ingress_cluster, HOST, rate=200) as met:
             for one in happening:
                 one()
         assert met["failures"] == {}, met
@@ -159,7 +159,7 @@ def test_a_rolling_update_of_the_controller_itself(ingress_cluster: Cluster, ste
         system(ingress_cluster)("rollout restart deployment/ingress-nginx-controller")
         system(ingress_cluster)("rollout status deployment/ingress-nginx-controller --timeout=90s")
 
-    steady(restart, inside=True, may_repeat=True)
+    steady(restart, may_repeat=True)
 
 
 def system(cluster: Cluster) -> Kubectl:

@@ -11,10 +11,15 @@ import logging
 import os
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sampan.cli.errors import CommandError
+from sampan.client.config import Config
+
+if TYPE_CHECKING:
+    from sampan.ingress.flags import Flags
 
 PARSER: dict[str, Any] = {"prefix_chars": "\0", "add_help": False}
 """Every word is an argument, also those that begin with a dash."""
@@ -54,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         words = words[1:]
     if any(word in ("-h", "--help") for word in words):
         print(HELP, end="")
-        return 0
+        raise SystemExit(0)
     return _serve(words)
 
 
@@ -100,15 +105,15 @@ def _own_flags(words: list[str]) -> tuple[list[str], dict[str, str]]:
     return rest, own
 
 
-def _control(flags: Any, directory: Path, own: dict[str, str], channel: socket.socket) -> int:
+def _control(flags: Flags, directory: Path, own: dict[str, str], channel: socket.socket) -> int:
     """The controller's own process."""
-    from sampan.cli.serving import client_config, serve
+    from sampan.cli.serving import serve
     from sampan.ingress.main import IngressOptions
     from sampan.ingress.main import run as run_controller
 
     try:
         options = IngressOptions(
-            config=client_config(Path(flags.kubeconfig) if flags.kubeconfig else None, own.get("context") or None),
+            config=_config(flags, own.get("context") or None),
             flags=flags,
             directory=directory,
             namespace=os.environ.get("POD_NAMESPACE", ""),
@@ -119,6 +124,17 @@ def _control(flags: Any, directory: Path, own: dict[str, str], channel: socket.s
     except CommandError as error:
         print(f"sampan: {error}", file=sys.stderr)
         return error.status
+
+
+def _config(flags: Flags, context: str | None) -> Config:
+    """How to reach the API server. Raises CommandError."""
+    from sampan.cli.serving import client_config
+
+    if flags.apiserver_host and not flags.kubeconfig:
+        return Config(server=flags.apiserver_host.rstrip("/"), ca_file=flags.certificate_authority)
+    found = client_config(Path(flags.kubeconfig) if flags.kubeconfig else None, context)
+    server = flags.apiserver_host.rstrip("/") or found.server
+    return replace(found, server=server, ca_file=flags.certificate_authority or found.ca_file)
 
 
 def wait_shutdown(words: list[str]) -> int:

@@ -35,7 +35,6 @@ class Flags:
     certificate_authority: str = ""
     configmap: str = ""
     controller_class: str = "k8s.io/ingress-nginx"
-    deep_inspect: bool = True
     default_backend_service: str = ""
     default_ssl_certificate: str = ""
     disable_catch_all: bool = False
@@ -44,7 +43,6 @@ class Flags:
     disable_sync_events: bool = False
     election_id: str = "ingress-controller-leader"
     election_ttl: float = 30.0
-    enable_annotation_validation: bool = True
     enable_metrics: bool = True
     enable_ssl_passthrough: bool = False
     enable_topology_aware_routing: bool = False
@@ -55,21 +53,15 @@ class Flags:
     ingress_class: str = "nginx"
     ingress_class_by_name: bool = False
     kubeconfig: str = ""
-    metrics_per_host: bool = True
-    metrics_per_undefined_host: bool = False
     publish_service: str = ""
     publish_status_address: str = ""
     report_node_internal_ip_address: bool = False
-    report_status_classes: bool = False
     shutdown_grace_period: float = 0.0
-    ssl_passthrough_proxy_port: int = 442
     status_port: int = 10246
-    status_update_interval: float = 60.0
     tcp_services_configmap: str = ""
     udp_services_configmap: str = ""
     update_status: bool = True
     update_status_on_shutdown: bool = True
-    v: int = 2
     version: bool = False
     watch_ingress_without_class: bool = False
     watch_namespace: str = ""
@@ -79,14 +71,17 @@ class Flags:
 _IN_LUA = "what it is for is not needed here"
 _LOG = "the log goes to standard error"
 _BUCKETS = "histograms have the buckets of ingress-nginx's defaults"
+_HOSTS = "metrics have the label host, for hosts that an Ingress has"
 _WEBHOOK = "the API server is told of a faulty Ingress by an event on it, not by refusing it"
 _NO_EFFECT: dict[str, tuple[str, str]] = {
     "add_dir_header": ("bool", _LOG),
     "alsologtostderr": ("bool", _LOG),
     "bucket-factor": ("text", _BUCKETS),
+    "deep-inspect": ("bool", "values are always checked, and quoted"),
     "default-server-port": ("int", "the default server has no port of its own"),
     "disable-full-test": ("bool", "the whole configuration is always checked"),
     "dynamic-configuration-retries": ("int", "what nginx did not take is offered until it does"),
+    "enable-annotation-validation": ("bool", "values are always checked, and quoted"),
     "enable-dynamic-certificates": ("bool", "they are always dynamic"),
     "enable-dynamic-configuration": ("bool", "it is always dynamic"),
     "enable-ssl-chain-completion": ("bool", "chains are sent as the Secret has them"),
@@ -107,21 +102,27 @@ _NO_EFFECT: dict[str, tuple[str, str]] = {
     "maxmind-mirror": ("text", "there is no GeoIP"),
     "maxmind-retries-count": ("text", "there is no GeoIP"),
     "maxmind-retries-timeout": ("text", "there is no GeoIP"),
+    "metrics-per-host": ("bool", _HOSTS),
+    "metrics-per-undefined-host": ("bool", _HOSTS),
     "monitor-max-batch-size": ("int", _IN_LUA),
     "one_output": ("bool", _LOG),
     "post-shutdown-grace-period": ("text", "the controller ends when nginx has ended"),
     "profiler-address": ("text", "there is no profiler"),
     "profiler-port": ("int", "there is no profiler"),
     "profiling": ("bool", "there is no profiler"),
+    "report-status-classes": ("bool", "metrics have the status itself"),
     "size-buckets": ("text", _BUCKETS),
     "skip_headers": ("bool", _LOG),
     "skip_log_headers": ("bool", _LOG),
     "sort-backends": ("bool", "endpoints are always sorted"),
+    "ssl-passthrough-proxy-port": ("int", "it goes through a socket of nginx's own"),
+    "status-update-interval": ("text", "the status is written when it changes"),
     "stderrthreshold": ("text", _LOG),
     "stream-port": ("int", _IN_LUA),
     "sync-period": ("text", "watches tell of every change"),
     "sync-rate-limit": ("text", "changes take effect at once; reloads are at least 100 ms apart"),
     "time-buckets": ("text", _BUCKETS),
+    "v": ("int", "the log has one level of detail"),
     "validating-webhook": ("text", _WEBHOOK),
     "validating-webhook-certificate": ("text", _WEBHOOK),
     "validating-webhook-key": ("text", _WEBHOOK),

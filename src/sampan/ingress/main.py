@@ -65,7 +65,7 @@ async def run(options: IngressOptions, channel: socket.socket | None = None) -> 
     feed = Feed(client, flags, options.namespace, options.pod, controller.wake)
     leadership = Leadership(client, options, controller, feed, teller)
     registry, own = Registry(), (flags.controller_class, options.namespace, options.pod)
-    requests = nginx.observe(registry, own)
+    requests = nginx.observe(registry, own) if flags.enable_metrics else None
     metrics.register(
         registry, own, flags.election_id, lambda: leadership.leads, lambda: controller.applied, lambda: teller.problems
     )
@@ -98,7 +98,7 @@ async def _serve(
     controller: Controller,
     feed: Feed,
     leadership: Leadership,
-    requests: RequestMetrics,
+    requests: RequestMetrics | None,
     channel: socket.socket | None,
 ) -> None:
     """Everything that runs while nginx serves."""
@@ -110,7 +110,8 @@ async def _serve(
         if channel is not None:
             channel.send(b"1")
             group.create_task(_until_parent_ends(channel))
-        group.create_task(requests.run())
+        if requests is not None:
+            group.create_task(requests.run())
         await leadership.run()
 
 

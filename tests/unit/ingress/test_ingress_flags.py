@@ -32,7 +32,7 @@ def test_the_flags_of_the_well_known_manifest() -> None:
         (["-http-port=8080"], "http_port", 8080),
         (["--enable-ssl-passthrough"], "enable_ssl_passthrough", True),
         (["--enable-ssl-passthrough=F"], "enable_ssl_passthrough", False),
-        (["--update-status=false", "--v=3"], "update_status", False),
+        (["--update-status=false", "--http-port=1"], "update_status", False),
         (["--election-ttl=1m30s"], "election_ttl", 90.0),
         (["--shutdown-grace-period=5"], "shutdown_grace_period", 5.0),
         (["--watch-namespace="], "watch_namespace", ""),

@@ -204,3 +204,25 @@ def test_the_cluster_ip_may_not_change(services: Registry) -> None:
 def test_names_start_with_a_letter(services: Registry) -> None:
     (message,) = services.strategy.validate_name("ngService")
     assert message.startswith("a DNS-1035 label must consist of lower case alphanumeric characters or '-'")
+
+
+@pytest.mark.parametrize(
+    ("kind", "ingress", "problem"),
+    [
+        ("LoadBalancer", {"ip": "10.2.2.200", "ipMode": "VIP"}, ""),
+        ("LoadBalancer", {"hostname": "lb.example.com"}, ""),
+        ("LoadBalancer", {"ip": "x", "ipMode": "VIP"}, "ingress[0].ip: Invalid value"),
+        ("LoadBalancer", {"ip": "10.2.2.200\0", "ipMode": "VIP"}, "ingress[0].ip: Invalid value"),
+        ("LoadBalancer", {"ip": "10.2.2.200", "ipMode": "vip"}, "ingress[0].ipMode: Unsupported value"),
+        ("LoadBalancer", {"hostname": "a.example", "ipMode": "VIP"}, "ingress[0].ipMode: Forbidden"),
+        ("LoadBalancer", {"hostname": "h\0"}, "ingress[0].hostname: Invalid value"),
+        ("LoadBalancer", {"hostname": "10.2.2.200"}, "must be a DNS name, not an IP address"),
+        ("ClusterIP", {"ip": "10.2.2.200", "ipMode": "VIP"}, "may only be used when `spec.type` is 'LoadBalancer'"),
+    ],
+)
+def test_a_status_has_addresses_of_load_balancers_only(
+    services: Registry, kind: str, ingress: Object, problem: str
+) -> None:
+    old = services.create(service(kind))
+    errors = services.strategy.validate_status({**old, "status": {"loadBalancer": {"ingress": [ingress]}}}, old)
+    assert [problem in str(error) for error in errors] == ([True] if problem else []), errors

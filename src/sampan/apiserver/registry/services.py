@@ -14,6 +14,7 @@ from sampan.apiserver.registry.generic import TableStrategy
 from sampan.apiserver.registry.service_allocation import reserve
 from sampan.apiserver.registry.service_families import complete_families
 from sampan.apiserver.registry.validation.service_addresses import address_change_errors, address_errors
+from sampan.apiserver.registry.validation.services import status_errors
 from sampan.apiserver.strategy import FieldGetter, RequestInfo
 from sampan.machinery import objects
 from sampan.machinery.errors import FieldError, Invalid
@@ -65,6 +66,13 @@ class ServiceStrategy(TableStrategy):
     async def rollback_update(self, new: Object, old: Object, request: RequestInfo) -> None:
         if not request.dry_run:
             self.ctx.allocators.release(Holding.of(new).minus(Holding.of(old)))
+
+    def prepare_status_update(self, new: Object, old: Object, request: RequestInfo) -> None:
+        super().prepare_status_update(new, old, request)
+        self.defaults(new)
+
+    def validate_status(self, new: Object, old: Object) -> list[FieldError]:
+        return status_errors(new)
 
     async def after_update(self, new: Object, old: Object, request: RequestInfo) -> None:
         """Give back what the Service no longer holds."""

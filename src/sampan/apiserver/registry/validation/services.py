@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from sampan.apiserver.registry.validation.addresses import (
     VALID_CIDR,
     address_errors,
+    is_address,
     is_network,
     special_address_errors,
 )
@@ -19,6 +20,7 @@ _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _AFFINITIES = ("ClientIP", "None")
 _POLICIES = ("Cluster", "Local")
 _DISTRIBUTIONS = ("PreferClose", "PreferSameZone", "PreferSameNode")
+_IP_MODES = ("Proxy", "VIP")
 _EXTERNAL = ("LoadBalancer", "NodePort")
 _AFFINITY_MAX = 86400
 _AGENT_PORT = 10250
@@ -51,6 +53,29 @@ def _update(new: Object, old: Object) -> Errors:
 
 
 SERVICES = Rules(_create, _update)
+
+
+def status_errors(obj: Object) -> Errors:
+    """What a load balancer must not write (upstream's ValidateLoadBalancerStatus)."""
+    path = "status.loadBalancer.ingress"
+    listed = ((obj.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
+    if listed and (obj.get("spec") or {}).get("type") != "LoadBalancer":
+        return [FieldError.forbidden(path, "may only be used when `spec.type` is 'LoadBalancer'")]
+    return [error for index, one in enumerate(listed) for error in _ingress_errors(one, f"{path}[{index}]")]
+
+
+def _ingress_errors(ingress: Object, path: str) -> Errors:
+    errors: Errors = []
+    if ip := ingress.get("ip"):
+        errors += address_errors(ip, f"{path}.ip")
+        errors += one_of(ingress.get("ipMode"), _IP_MODES, f"{path}.ipMode")
+    elif ingress.get("ipMode") is not None:
+        errors.append(FieldError.forbidden(f"{path}.ipMode", "may not be specified when `ip` is not set"))
+    if hostname := ingress.get("hostname"):
+        errors += named(names.dns1123_subdomain, hostname, f"{path}.hostname")
+        if is_address(hostname):
+            errors.append(FieldError.invalid(f"{path}.hostname", hostname, "must be a DNS name, not an IP address"))
+    return errors
 
 
 def _type_errors(spec: Object) -> Errors:

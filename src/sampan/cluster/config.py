@@ -37,6 +37,9 @@ NODE_LOCAL_ADDRESS = "169.254.20.10"
 OUTBOUND_RANGES = ("169.254.77.0/24", "198.18.77.0/24", "100.127.77.0/24", "192.0.2.0/24")
 """Networks that no machine has beyond a router, tried in this order."""
 
+_SPECIAL = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4")
+"""This network, loopback, link-local, multicast: the API server refuses them in Endpoints and EndpointSlices."""
+
 IPv4Network = ipaddress.IPv4Network
 Store = Literal["sqlite", "memory"]
 ProxyMode = Literal["nftables", "iptables", "ipvs", "userspace"]
@@ -271,8 +274,13 @@ def _node_problems(config: ClusterConfig) -> Iterator[str]:
         for key, value in node.labels.items():
             yield from (f"nodes[{index}].labels: {key!r}: {problem}" for problem in names.qualified_name(key))
             yield from (f"nodes[{index}].labels[{key}]: {problem}" for problem in names.label_value(value))
+        covered: dict[Path, int] = {}
         for number, mount in enumerate(node.extra_mounts):
-            yield from (f"nodes[{index}].extraMounts[{number}].{problem}" for problem in _mount_problems(mount))
+            field = f"nodes[{index}].extraMounts[{number}]"
+            yield from (f"{field}.{problem}" for problem in _mount_problems(mount))
+            first = covered.setdefault(Path("/", mount.container_path), number)
+            if first != number:
+                yield f"{field}.containerPath: {mount.container_path!r} is used by extraMounts[{first}] already"
     yield from _mapping_problems(config)
 
 
@@ -316,9 +324,13 @@ def _ranges(network: Network) -> Iterator[tuple[str, IPv4Network | None, str]]:
     for field in ("nodes", "pods", "services"):
         text = getattr(network, field)
         try:
-            yield f"network.{field}", IPv4Network(text), ""
+            found = IPv4Network(text)
         except ValueError as error:
             yield f"network.{field}", None, f"network.{field}: {error}"
+            continue
+        special = next((one for one in _SPECIAL if found.subnet_of(IPv4Network(one))), "")
+        problem = f"network.{field}: {text} is of {special}, whose addresses no endpoint may have" if special else ""
+        yield f"network.{field}", found, problem
     low, _, high = network.node_ports.partition("-")
     if not (low.isdigit() and high.isdigit() and 0 < int(low) <= int(high) <= 65535):
         problem = f"network.nodePorts: {network.node_ports!r}: expected FIRST-LAST, as in 30000-32767"

@@ -34,7 +34,7 @@ def test_pods_ask_their_node_first_where_it_answers() -> None:
 
 def test_the_way_out_has_a_range_beside_all_of_the_clusters() -> None:
     assert build({}).outbound_range == "169.254.77.0/24"
-    assert build({"network": {"nodes": "169.254.64.0/18"}}).outbound_range == "198.18.77.0/24"
+    assert build({"network": {"nodes": "168.0.0.0/6"}}).outbound_range == "198.18.77.0/24"
     assert build({"isolated": True}).outbound_range == ""
 
 
@@ -50,8 +50,11 @@ def test_mounts_of_a_node_are_written_as_for_kind(tmp_path: Path, monkeypatch: p
         located(build({"nodes": [{"extraMounts": [mount | {"hostPath": "/var/run"}]}]}))
 
 
+MOUNT = {"hostPath": "/srv", "containerPath": "/data"}
+
+
 def _mounting(**fields: Any) -> dict[str, Any]:
-    return {"nodes": [{"extraMounts": [{"hostPath": "/srv", "containerPath": "/data"} | fields]}]}
+    return {"nodes": [{"extraMounts": [MOUNT | fields]}]}
 
 
 def mapped(*mappings: dict[str, Any]) -> dict[str, Any]:
@@ -128,6 +131,10 @@ def test_load_balancers_get_addresses_of_the_lan_that_nobody_else_has(fields: di
         ({"nodes": [{"labels": {"": "x"}}]}, "nodes[0].labels"),
         ({"nodes": [{"labels": {"a": "b c"}}]}, "nodes[0].labels[a]"),
         ({"nodes": [{"taints": [{"key": "a", "effect": "Never"}]}]}, "$.nodes[0].taints[0].effect"),
+        (
+            {"nodes": [{"extraMounts": [MOUNT, MOUNT | {"hostPath": "/etc", "containerPath": "data/"}]}]},
+            "nodes[0].extraMounts[1].containerPath: 'data/' is used by extraMounts[0] already",
+        ),
         ({"apiPort": 70000}, "apiPort: 70000"),
         ({"store": "mysql"}, "$.store"),
         ({"proxyMode": "magic"}, "$.proxyMode"),
@@ -152,6 +159,9 @@ def test_load_balancers_get_addresses_of_the_lan_that_nobody_else_has(fields: di
         ({"network": {"nodes": "10.2.2.7/24"}}, "network.nodes: 10.2.2.7/24 has host bits set"),
         ({"network": {"nodes": "10.2.2.0/28"}, "nodes": 10}, "has no room for 10 nodes"),
         ({"network": {"pods": "10.244.0.0/23"}}, "network.pods: 10.244.0.0/23 has no /24 for each of 3 nodes"),
+        ({"network": {"nodes": "127.0.0.0/24"}}, "network.nodes: 127.0.0.0/24 is of 127.0.0.0/8"),
+        ({"network": {"nodes": "169.254.64.0/18"}}, "network.nodes: 169.254.64.0/18 is of 169.254.0.0/16"),
+        ({"network": {"pods": "224.0.0.0/16"}}, "network.pods: 224.0.0.0/16 is of 224.0.0.0/4"),
         ({"network": {"services": "10.96.0.0/28"}}, "must hold at least 32"),
         ({"network": {"nodePorts": "32767-30000"}}, "network.nodePorts"),
         ({"network": {"nodePorts": "many"}}, "network.nodePorts"),

@@ -9,11 +9,12 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from sampan.machinery.selectors import LabelSelector, SelectorError, from_label_selector
+from sampan.machinery import names
+from sampan.machinery.selectors import LabelSelector, from_label_selector
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _BUGGY = (0, 255)
@@ -22,6 +23,19 @@ _BUGGY = (0, 255)
 
 class PoolError(ValueError):
     """Invalid pools; each line of the message names a field and says what is wrong."""
+
+
+class Expression(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: list[str] = []
+
+
+class Selector(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """A metav1.LabelSelector. Unknown fields are refused: an empty selector admits everybody."""
+
+    match_labels: dict[str, str] = {}
+    match_expressions: list[Expression] = []
 
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -38,7 +52,7 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forb
     avoid_buggy_ips: bool = msgspec.field(default=False, name="avoidBuggyIPs")
     priority: int = 0
     namespaces: list[str] = []
-    service_selectors: list[dict[str, Any]] = []
+    service_selectors: list[Selector] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +168,12 @@ def read_pools(document: Any) -> tuple[Pool, ...]:
 
 def _compile(path: str, config: PoolConfig, problems: list[str]) -> Pool:
     ranges: list[Range] = []
-    selectors: list[LabelSelector] = []
-    if not config.name:
-        problems.append(f"{path}.name: must not be empty")
+    problems += [f"{path}.name: {config.name!r}: {problem}" for problem in names.dns1123_subdomain(config.name)]
+    if config.priority < 0:
+        problems.append(f"{path}.priority: {config.priority}: must not be below 0")
+    for index, namespace in enumerate(config.namespaces):
+        found = names.dns1123_label(namespace)
+        problems += [f"{path}.namespaces[{index}]: {namespace!r}: {problem}" for problem in found]
     if not config.addresses:
         problems.append(f"{path}.addresses: must not be empty")
     for index, text in enumerate(config.addresses):
@@ -164,11 +181,6 @@ def _compile(path: str, config: PoolConfig, problems: list[str]) -> Pool:
             ranges.append(parse_range(text))
         except ValueError as error:
             problems.append(f"{path}.addresses[{index}]: {error}")
-    for index, selector in enumerate(config.service_selectors):
-        try:
-            selectors.append(from_label_selector(selector))
-        except (SelectorError, AttributeError, TypeError) as error:
-            problems.append(f"{path}.serviceSelectors[{index}]: {error}")
     return Pool(
         name=config.name,
         ranges=tuple(ranges),
@@ -176,7 +188,7 @@ def _compile(path: str, config: PoolConfig, problems: list[str]) -> Pool:
         avoid_buggy_ips=config.avoid_buggy_ips,
         priority=config.priority,
         namespaces=frozenset(config.namespaces),
-        selectors=tuple(selectors),
+        selectors=tuple(map(from_label_selector, config.service_selectors)),
     )
 
 

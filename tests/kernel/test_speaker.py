@@ -17,7 +17,7 @@ from support.speakers import Lan, lan, sh
 pytestmark = pytest.mark.kernel
 
 NODES_OF_LAN = ("red", "green", "blue")
-IP, IP6 = "10.2.2.200", "fd00::200"
+IP, IP6, OFTEN = "10.2.2.200", "fd00::200", "10.2.2.201"
 
 
 @isolated
@@ -116,11 +116,14 @@ async def kernel_resolves(address: str, mac: str) -> bool:
 
 @isolated
 async def test_nothing_that_comes_over_the_lan_stops_or_misleads_a_speaker(tmp_path: Path) -> None:
-    """Malformed frames, forged heartbeats, statuses with addresses that are not load balancers'."""
+    """Malformed frames, forged heartbeats, statuses with addresses that are not load balancers' or that
+    come a thousand times."""
     async with lan(tmp_path, "red", "green") as world:
         await world.serve("web", IP)
         await world.serve("dual", IP6)
         await world.serve("thief", "10.2.2.1")
+        await world.serve("often", *[OFTEN] * 2000)
+        await world.owner(OFTEN)
         first = await world.owner(IP)
         sender = {kind: PacketSocket("node0", kind) for kind in (arp.ETHERTYPE, ndp.ETHERTYPE, heartbeat.ETHERTYPE)}
         for kind, opened in sender.items():
@@ -135,5 +138,6 @@ async def test_nothing_that_comes_over_the_lan_stops_or_misleads_a_speaker(tmp_p
         assert await world.who_answers("10.2.2.1") == []
         assert all(process.poll() is None for process in world.speakers.values())
         assert "Traceback" not in world.logs()
+        assert "too many events" not in world.logs(), "an address that a status names often is told of once"
         for opened in sender.values():
             opened.close()

@@ -25,8 +25,8 @@ from sampan.loadbalancer import election, heartbeat
 from sampan.loadbalancer.announcer import Announcer
 from sampan.loadbalancer.heartbeat import Heartbeat, Peers, Sequence
 from sampan.loadbalancer.nodehealth import NodeHealth
-from sampan.loadbalancer.objects import DEFAULT_CLASS, SERVICE_NAME, Node, Service, Slice
-from sampan.loadbalancer.pools import Pool, parse_address
+from sampan.loadbalancer.objects import DEFAULT_CLASS, SERVICE_NAME, Node, Service, Slice, canonical
+from sampan.loadbalancer.pools import Pool
 
 log = logging.getLogger(__name__)
 
@@ -192,12 +192,10 @@ class Speaker:
         for service in sorted(self._services.items(), key=lambda each: each.metadata.key):
             if not service.is_of_class(self._options.class_name):
                 continue
-            for one in service.status.load_balancer.ingress:
-                address = parse_address(one.ip)
-                if address is None or one.ip_mode == "Proxy":
-                    continue
-                if any(pool.contains(str(address)) for pool in self._options.pools):
-                    found.setdefault(str(address), []).append(service)
+            shown = (one.ip for one in service.status.load_balancer.ingress if one.ip_mode != "Proxy")
+            for address in dict.fromkeys(canonical(shown)):  # a status may say one many times
+                if any(pool.contains(address) for pool in self._options.pools):
+                    found.setdefault(address, []).append(service)
         return found
 
     def _link_mac(self) -> bytes | None:

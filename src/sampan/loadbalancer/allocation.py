@@ -59,32 +59,68 @@ class Refused:
 
 
 Outcome = Assigned | Refused
+Claim = tuple[str, str]
+"""Uid and `namespace/name` of a Service that has an address."""
 
 
 def allocate(
-    requests: Iterable[Request], pools: Sequence[Pool], others: Mapping[str, str] | None = None
+    requests: Iterable[Request], pools: Sequence[Pool], others: Mapping[str, Sequence[Claim]] | None = None
 ) -> dict[str, Outcome]:
     """The outcome for each Service, by uid. No two Services get one address unless they may share it.
 
-    `others` maps addresses that are not available to the Service (`namespace/name`) that has them.
+    `others` are addresses that Services have from elsewhere: nobody else gets those. What is held already stays, since
+    whoever may write a Service could else take away any address by naming it among its externalIPs.
     """
     ordered = sorted(requests, key=lambda each: (each.created, each.uid))
-    table = _Table(pools, others or {})
+    table = _Table(pools)
     for each in ordered:
         table.keep(each)
+    table.block(others or {})
     for each in ordered:
         table.block_until_released(each)
     named_first = sorted(ordered, key=lambda each: not each.requested)
     return {each.uid: table.assign(each) for each in named_first}
 
 
+@dataclass(slots=True)
+class _Users:
+    """The Services that have one address, indexed: of a thousand that share one, none is compared with all others."""
+
+    by_uid: dict[str, Request] = field(default_factory=dict)
+    _kinds: dict[tuple[str, str], list[Request]] = field(default_factory=dict)
+    """By sharing key and backend, which are equal for all that may share."""
+    _ports: dict[tuple[str, int], Request] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, requests: Iterable[Request]) -> _Users:
+        users = cls()
+        for each in requests:
+            users.add(each)
+        return users
+
+    def add(self, request: Request) -> None:
+        self.by_uid[request.uid] = request
+        self._kinds.setdefault((request.sharing_key, request.backend), []).append(request)
+        for port in request.ports:
+            self._ports.setdefault(port, request)
+
+    def find_conflicting(self, request: Request) -> Request | None:
+        """One that does not share its address with this Service."""
+        mine = (request.sharing_key, request.backend) if request.sharing_key else None
+        strangers = (one for kind, users in self._kinds.items() if kind != mine for one in users)
+        if user := next((one for one in strangers if one.uid != request.uid), None):
+            return user
+        users_of_ports = (self._ports.get(port) for port in sorted(request.ports))
+        return next((user for user in users_of_ports if user and user.uid != request.uid), None)
+
+
 class _Table:
     """The addresses in use and their Services, filled step by step by `allocate`."""
 
-    def __init__(self, pools: Sequence[Pool], others: Mapping[str, str]) -> None:
-        self._blocked: dict[str, list[tuple[str, str]]] = {address: [("", key)] for address, key in others.items()}
+    def __init__(self, pools: Sequence[Pool]) -> None:
+        self._blocked: dict[str, list[Claim]] = {}
         self._pools = sorted(pools, key=lambda pool: (not pool.is_restricted, pool.priority or float("inf")))
-        self._users: dict[str, list[Request]] = {}
+        self._users: dict[str, _Users] = {}
         self._kept: dict[str, dict[int, str]] = {}
         self._lost: dict[str, str] = {}
         self._shared: dict[str, list[str]] = {}
@@ -109,6 +145,11 @@ class _Table:
             else:
                 kept[family] = address
                 self._take(request, address)
+
+    def block(self, others: Mapping[str, Sequence[Claim]]) -> None:
+        """Give nobody else what Services have from elsewhere."""
+        for address, claims in others.items():
+            self._blocked.setdefault(address, []).extend(claims)
 
     def block_until_released(self, request: Request) -> None:
         """Block the addresses that a Service loses until its status no longer has them."""
@@ -141,16 +182,17 @@ class _Table:
         return Assigned(addresses, tuple(self._pool_name(address) for address in addresses), lost)
 
     def _take(self, request: Request, address: str) -> None:
-        users = self._users.setdefault(address, [])
-        if request not in users:
-            users.append(request)
+        users = self._users.setdefault(address, _Users())
+        if request.uid not in users.by_uid:
+            users.add(request)
             if request.sharing_key and address not in self._shared.setdefault(request.sharing_key, []):
                 self._shared[request.sharing_key].append(address)
 
     def _release(self, request: Request) -> None:
         self._cursors.clear()
         for address in self._kept[request.uid].values():
-            self._users[address].remove(request)
+            del self._users[address].by_uid[request.uid]
+            self._users[address] = _Users.of(self._users[address].by_uid.values())
 
     def _choose(self, request: Request, family: int) -> tuple[str, str]:
         """An address of this family, or why there is none."""
@@ -185,10 +227,14 @@ class _Table:
     def _first_free(self, pool: Pool, family: int) -> str | None:
         """The lowest address that is not in use. The cursor does not return to addresses that it has passed."""
         address, rest = self._cursors.get((pool.name, family)) or ("", pool.of_family(family))
-        while address is not None and (not address or self._users.get(address) or address in self._blocked):
+        while address is not None and (not address or self._is_used(address) or address in self._blocked):
             address = next(rest, None)
         self._cursors[pool.name, family] = address, rest
         return address
+
+    def _is_used(self, address: str) -> bool:
+        users = self._users.get(address)
+        return users is not None and bool(users.by_uid)
 
     def _denial(self, request: Request, address: str) -> str:
         """Why a Service may not have a specific address; empty if it may."""
@@ -210,11 +256,9 @@ class _Table:
         for uid, key in self._blocked.get(address, ()):
             if uid != request.uid:
                 return f'"{address}" is in use by "{key}"'
-        for user in self._users.get(address, ()):
-            if user.uid == request.uid:
-                continue
-            if problem := _sharing_problem(request, user):
-                return f'"{address}" is in use by "{user.key}"{problem}'
+        users = self._users.get(address)
+        if users is not None and (user := users.find_conflicting(request)):
+            return f'"{address}" is in use by "{user.key}"{_sharing_problem(request, user)}'
         return ""
 
     def _pool_name(self, address: str) -> str:

@@ -22,7 +22,7 @@ from sampan.client.leader import LeaderElector, unique_identity
 from sampan.client.resources import SERVICES
 from sampan.client.rest import Client
 from sampan.client.workqueue import WorkQueue, run_workers
-from sampan.loadbalancer.allocation import Assigned, Outcome, Refused, allocate
+from sampan.loadbalancer.allocation import Assigned, Claim, Outcome, Refused, allocate
 from sampan.loadbalancer.objects import DEFAULT_CLASS, FINALIZER, FROM_POOL, Service, allocation_request, canonical
 from sampan.loadbalancer.pools import Pool
 from sampan.machinery.errors import NotFound
@@ -137,13 +137,13 @@ class Controller:
     def _is_ours(self, service: Service) -> bool:
         return service.is_of_class(self._options.class_name)
 
-    def _others(self) -> dict[str, str]:
+    def _others(self) -> dict[str, list[Claim]]:
         """Addresses that this controller did not assign: of other load balancer classes, and externalIPs."""
-        found: dict[str, str] = {}
+        found: dict[str, list[Claim]] = {}
         for one in self._services.items():
             foreign = one.addresses if one.spec.type == "LoadBalancer" and not self._is_ours(one) else ()
             for address in canonical((*foreign, *one.spec.external_ips)):
-                found[address] = one.metadata.key
+                found.setdefault(address, []).append((one.metadata.uid, one.metadata.key))
         return found
 
     def _held(self, service: Service) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sampan.loadbalancer import allocation
 from sampan.loadbalancer.allocation import Assigned, Outcome, Refused, Request, allocate
 from sampan.loadbalancer.pools import read_pools
 
@@ -126,7 +127,7 @@ def test_an_address_in_the_status_of_a_service_that_moves_is_given_to_nobody_yet
 
 
 def test_addresses_of_services_of_other_classes_are_left_to_them() -> None:
-    assert addresses(allocate([request("a")], POOLS, {"10.0.0.1": "default/other"})) == {"a": ("10.0.0.2",)}
+    assert addresses(allocate([request("a")], POOLS, {"10.0.0.1": [("o", "default/other")]})) == {"a": ("10.0.0.2",)}
 
 
 def test_a_service_that_is_being_deleted_keeps_its_address_to_the_end() -> None:
@@ -193,3 +194,16 @@ def test_the_plan_depends_on_no_order_and_stays_when_it_is_made_again(data) -> N
 def _of(found: Mapping[str, Outcome], each: Request) -> tuple[str, ...]:
     outcome = found[each.uid]
     return outcome.addresses if isinstance(outcome, Assigned) else ()
+
+
+def test_of_many_that_share_an_address_none_is_compared_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may make Services could else keep the controller busy for seconds."""
+    compared: list[str] = []
+    monkeypatch.setattr(allocation, "_sharing_problem", lambda one, other: compared.append(one.key) or "")
+    asked = [
+        request(f"s{n:03}", sharing_key="k", ports=frozenset({("TCP", n)}), held=("10.0.0.1",)) for n in range(300)
+    ]
+    late = request("z", sharing_key="k", ports=frozenset({("TCP", 7)}), requested=("10.0.0.1",))
+    outcomes = allocate([*asked, late], POOLS)
+    assert sum(isinstance(one, Assigned) and one.addresses == ("10.0.0.1",) for one in outcomes.values()) == 300
+    assert compared == ["default/z"]

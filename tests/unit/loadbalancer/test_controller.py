@@ -253,6 +253,30 @@ async def test_other_classes_are_left_alone_and_their_addresses_too(world: World
 
 
 @scenario
+async def test_external_ips_of_another_service_take_no_address_away(world: World) -> None:
+    """Whoever may write Services could else move everybody's EXTERNAL-IP; a new Service avoids such addresses."""
+    await world.start()
+    await world.create(service("victim"))
+    await world.has("victim", "10.2.2.200")
+    await world.create(service("thief", type="ClusterIP", externalIPs=["10.2.2.200"]))
+    await world.create(service("next"))
+    await world.has("next", "10.2.2.201")
+    await world.has("victim", "10.2.2.200")
+    await world.stop()
+    await world.start()
+    await world.create(service("late"))
+    await world.told("late", "AllocationFailed", "no available")
+    await world.has("victim", "10.2.2.200")
+
+
+@scenario
+async def test_a_service_may_have_its_own_external_ip_as_its_address(world: World) -> None:
+    await world.start()
+    await world.create(service("own", loadBalancerIP="10.2.2.201", externalIPs=["10.2.2.201"]))
+    await world.has("own", "10.2.2.201")
+
+
+@scenario
 async def test_an_address_is_asked_for_in_three_ways_and_can_be_changed(world: World) -> None:
     await world.start()
     await world.create(service("a", loadBalancerIP="10.2.2.201"))

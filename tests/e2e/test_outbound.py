@@ -239,6 +239,8 @@ def test_images_of_a_registry_in_the_cluster_are_pulled_from_inside(box: Box) ->
     box.kubectl(f"run app --image={NODE}:5000/team/app:1 --image-pull-policy=Always")
     box.kubectl("wait --for=condition=Ready pod/app --timeout=30s")
     assert box.kubectl("logs app") == "inside"
+    box.kubectl("delete pod app --now")
+    eventually(lambda: not list(box.home.glob("**/pods/*/containers/app")), "nothing uses the image")
     box.images("rm", f"{NODE}:5000/team/app:1")
     assert f"{NODE}:5000/team/app:1" in box.images("pull", f"{NODE}:5000/team/app:1")
 

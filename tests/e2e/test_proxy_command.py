@@ -58,7 +58,7 @@ def test_a_proxy_runs_by_its_configuration_file_and_follows_it(cluster: Cluster,
         return code == "200"
 
     before = rules()
-    assert "sampan" not in before
+    assert "sampan-proxy" not in before
     with running(cluster, file):
         eventually(lambda: NFTABLES in rules().splitlines(), "rules on the LAN")
         assert eventually(answers, "the Service answers on the LAN")
@@ -68,7 +68,7 @@ def test_a_proxy_runs_by_its_configuration_file_and_follows_it(cluster: Cluster,
         eventually(lambda: "KUBE-SVC" in rules() and NFTABLES not in rules().splitlines(), "the other mode's rules")
         assert answers()
     after = rules()
-    assert "sampan" not in after
+    assert "sampan-proxy" not in after
     assert "KUBE-" not in after
 
 
@@ -92,4 +92,4 @@ def test_what_cannot_work_is_refused_in_words(
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-    assert "sampan" not in cluster.on_lan("nft", "list", "tables")
+    assert "sampan-proxy" not in cluster.on_lan("nft", "list", "tables")

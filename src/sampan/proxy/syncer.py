@@ -163,13 +163,13 @@ class Syncer:
             taken = self._tracker.take()
             for family, outcome in taken.items():
                 await self._apply(family, outcome)
+            if was_broken and not self._broken:
+                gc.freeze()  # before the collector looks through all that was made, which stays
         self._measure(taken)
         if self._broken:
             self.queued_since = queued or time.time()
             self._triggers = triggers + self._triggers
             return False
-        if was_broken:
-            gc.freeze()
         self.last_success = time.time()
         self._measure_programming(triggers)
         for listener in self._listeners:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sampan.loadbalancer.pools import Pool, parse_address
+from sampan.loadbalancer.pools import Pool, parse_address, quoted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +217,7 @@ class _Table:
         if request.pool:
             named = [pool for pool in self._pools if pool.name == request.pool]
             if not named:
-                return [], f'unknown pool "{request.pool}"'
+                return [], f"unknown pool {quoted(request.pool)}"
             if not named[0].admits(request.namespace, request.labels):
                 return [], f'pool "{request.pool}" is not for this service'
             return named, ""
@@ -242,7 +242,7 @@ class _Table:
         if pool is None:
             return f'"{address}" is in no address pool'
         if request.pool and pool.name != request.pool:
-            return f'"{address}" is not in pool "{request.pool}"'
+            return f'"{address}" is not in pool {quoted(request.pool)}'
         if not pool.admits(request.namespace, request.labels):
             return f'"{address}" is of pool "{pool.name}", which is not for this service'
         return self._conflict(request, address)

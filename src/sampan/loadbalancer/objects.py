@@ -10,7 +10,7 @@ from sampan.api.core_v1 import LoadBalancerStatus, ServicePort, Taint
 from sampan.api.discovery_v1 import EndpointConditions
 from sampan.api.meta_v1 import APIObject, Condition, Struct
 from sampan.loadbalancer.allocation import Request
-from sampan.loadbalancer.pools import parse_address
+from sampan.loadbalancer.pools import parse_address, quoted
 
 DEFAULT_CLASS = "sampan.dev/loadbalancer"
 FINALIZER = "service.kubernetes.io/load-balancer-cleanup"
@@ -126,7 +126,7 @@ def _requested(service: Service, families: tuple[int, ...]) -> tuple[tuple[str, 
     for text in filter(None, (part.strip() for part in (named or listed).split(","))):
         address = parse_address(text)
         if address is None:
-            return (), f'invalid loadBalancerIPs "{text}"'
+            return (), f"invalid loadBalancerIPs {quoted(text)}"
         if address.version in seen:
             return (), f"more than one IPv{address.version} address is requested"
         if address.version not in families:

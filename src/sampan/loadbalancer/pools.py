@@ -7,6 +7,7 @@ file. `compile_pools` checks all pools together. `allocation.py` uses them.
 from __future__ import annotations
 
 import ipaddress
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from sampan.machinery import names
 from sampan.machinery.selectors import LabelSelector, from_label_selector
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+MAX_QUOTED = 100
 _BUGGY = (0, 255)
 """Last bytes of IPv4 addresses that some old equipment takes for network or broadcast addresses."""
 
@@ -113,6 +115,11 @@ class Pool:
 
 def to_text(family: int, number: int) -> str:
     return str(ipaddress.IPv4Address(number) if family == 4 else ipaddress.IPv6Address(number))
+
+
+def quoted(text: str) -> str:
+    """Text of users for a message: an annotation may have 256 KiB, and line ends that would forge lines of a log."""
+    return json.dumps(text if len(text) <= MAX_QUOTED else text[:MAX_QUOTED] + "…", ensure_ascii=False)
 
 
 def parse_address(text: str) -> Address | None:

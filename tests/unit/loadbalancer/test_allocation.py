@@ -207,3 +207,12 @@ def test_of_many_that_share_an_address_none_is_compared_with_all_others(monkeypa
     outcomes = allocate([*asked, late], POOLS)
     assert sum(isinstance(one, Assigned) and one.addresses == ("10.0.0.1",) for one in outcomes.values()) == 300
     assert compared == ["default/z"]
+
+
+def test_messages_quote_what_users_wrote_shortly_and_on_one_line() -> None:
+    """They become Events and lines of a log; an annotation may have 256 KiB and line ends."""
+    long, forged = request("a", pool="x" * 250_000), request("b", pool="p\n2026 INFO forged\0")
+    outside = request("c", pool="y" * 250_000, requested=("10.0.0.1",))
+    reasons = addresses(allocate([long, forged, outside], POOLS))
+    assert all(isinstance(one, str) and len(one) < 200 for one in reasons.values())
+    assert reasons["b"] == r'unknown pool "p\n2026 INFO forged\u0000"'

@@ -15,8 +15,9 @@ from sampan.cli.errors import CommandError
 from sampan.client.config import Config
 from sampan.client.resources import NODES
 from sampan.client.rest import Client
+from sampan.machinery.durations import seconds
 from sampan.proxy.configchecks import BRIDGE, CLUSTER_CIDR, LOCAL_MODES, NODE_CIDR, PREFIX, PRIMARY
-from sampan.proxy.configuration import Configuration, ConfigurationError, parse, seconds
+from sampan.proxy.configuration import Configuration, ConfigurationError, parse
 from sampan.proxy.conntrack import parameters
 from sampan.proxy.options import HEALTHZ_PORT, METRICS_PORT, ModeFile, ProxyOptions
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from sampan.machinery.durations import seconds
+
 _BOOLEANS = {
     **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
     **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
 }
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(?:(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -187,10 +187,9 @@ def duration(text: str) -> float:
     """Seconds of a time as Go writes it (`1m30s`), or of a bare number. Raises ValueError."""
     if text.isdigit():
         return float(text)
-    found = _DURATION.findall(text)
-    if not found or "".join(number + unit for number, unit in found) != text:
-        raise ValueError(text)
-    return sum(float(number) * _UNITS[unit] for number, unit in found)
+    if text.startswith("-"):
+        raise ValueError(f"{text!r} is negative")
+    return seconds(text)
 
 
 def _check_reference(name: str, text: str) -> None:

@@ -5,20 +5,17 @@ knows; those that are deprecated or without an effect here are told of. configch
 turns the result into ProxyOptions.
 """
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from sampan.machinery.durations import seconds
 from sampan.proxy.configchecks import problems
 from sampan.proxy.options import SYNC_PERIOD_SECONDS
 
 API_VERSION = "kubeproxy.config.k8s.io/v1alpha1"
 KIND = "KubeProxyConfiguration"
-
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)")
 
 
 class ConfigurationError(ValueError):
@@ -174,18 +171,6 @@ def parse(text: str) -> tuple[Configuration, list[str]]:
     if wrong := list(problems(configuration)):
         raise ConfigurationError("; ".join(wrong))
     return configuration, [*_deprecations(configuration, unknown), *_warnings(document)]
-
-
-def seconds(duration: str) -> float:
-    """The length of a duration as Go writes it: 1h30m, 500ms, 0. Raises ValueError."""
-    text = duration.removeprefix("-")
-    if text == "0":
-        return 0.0
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{duration!r} is no duration such as 1h30m or 500ms")
-    total = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    return -total if duration.startswith("-") else total
 
 
 def _without_nulls(value: Any) -> Any:

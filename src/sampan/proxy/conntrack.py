@@ -7,7 +7,8 @@ network namespace the kernel does not let it be changed, which is reported and d
 import logging
 
 from sampan.kernel import sysctl
-from sampan.proxy.configuration import ConntrackSection, seconds
+from sampan.machinery.durations import seconds
+from sampan.proxy.configuration import ConntrackSection
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from sampan.cli import proxy_options
 from sampan.cli.errors import CommandError
 from sampan.client.resources import NODES
 from sampan.client.rest import Client
-from sampan.proxy.configuration import Configuration, ConfigurationError, ConntrackSection, parse, seconds
+from sampan.machinery.durations import seconds
+from sampan.proxy.configuration import Configuration, ConfigurationError, ConntrackSection, parse
 from sampan.proxy.conntrack import PREFIX, parameters
 from sampan.proxy.options import ProxyOptions
 from support.apiserver import running_apiserver

@@ -118,7 +118,7 @@ class Accounting:
         return found
 
     def _owner(self, key: bytes) -> ServicePortName | None:
-        """Of several Services that claim one address the first has it, as in the nftables mode."""
+        """The Service that has an address. Two can have it only within one batch of changes: then the first by name."""
         return min(self._owners.get(key, ()), default=None)
 
     def _reclaim(self, name: ServicePortName, change: Change, before: dict[bytes, ServicePortName | None]) -> None:

@@ -1,7 +1,8 @@
 """What all service ports together need, and what changes in it when some of them change. Pure.
 
-Several service ports may want the same address or member, which stays as long as one does; of those that want the same
-virtual server the first by name has it, whatever the order of events. plan.py turns a `Delta` into commands.
+Several service ports may want the same address or member, which stays as long as one does. A virtual server belongs to
+one service port (proxy/frontends.py); while a batch of changes moves it, two may want it, and the first by name has it.
+plan.py turns a `Delta` into commands.
 """
 
 from collections import Counter
